@@ -1,0 +1,141 @@
+"""Every method by name: where its class is, what its settings are. No torch here.
+
+A method of another package is added by the entry point `bench.methods`, whose value is a `MethodSpec`.
+"""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any
+
+from models import configs
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """One row of the registry.
+
+    Attributes:
+        name: what the user types.
+        title: what a table prints.
+        target: "module:Class" of the `models.method.Method`.
+        config_cls: frozen dataclass of its settings.
+        options: settings that make this row (its switches).
+        version: raised whenever what the method computes changes; part of a run's identity.
+        control: not a method of the paper's comparison but a row to hold it against.
+        trained: whether pretraining takes steps at all.
+        end_to_end: the probe trains the backbone too (nothing frozen).
+        labels: pretraining reads labels, hence the labelled training split only.
+    """
+
+    name: str
+    title: str
+    target: str
+    config_cls: type
+    options: dict[str, Any] = field(default_factory=dict)
+    version: int = 1
+    control: bool = False
+    trained: bool = True
+    end_to_end: bool = False
+    labels: bool = False
+
+
+def _family(name: str, title: str, target: str, config_cls: type) -> list[MethodSpec]:
+    """One autoencoder with each setting of the two switches."""
+    rows = []
+    for gan in (False, True):
+        for weighted in (False, True):
+            rows.append(
+                MethodSpec(
+                    name + "-gan" * gan + "-lw" * weighted,
+                    title + "-GAN" * gan + " + L_w" * weighted,
+                    target,
+                    config_cls,
+                    {"adversarial": gan, "weighted": weighted},
+                )
+            )
+    return rows
+
+
+METHODS: dict[str, MethodSpec] = {
+    row.name: row
+    for row in [
+        *_family("beta-vae", "β-VAE", "models.beta_vae:BetaVAE", configs.BetaVAEConfig),
+        *_family("patchvae", "PatchVAE", "models.patchvae:PatchVAE", configs.PatchVAEConfig),
+        MethodSpec("bigan", "BiGAN", "models.bigan:BiGAN", configs.BiGANConfig),
+        MethodSpec(
+            "supervised", "Supervised", "models.supervised:Supervised", configs.SupervisedConfig, labels=True
+        ),
+        MethodSpec(
+            "random",
+            "Random (untrained)",
+            "models.untrained:Untrained",
+            configs.UntrainedConfig,
+            control=True,
+            trained=False,
+        ),
+        MethodSpec(
+            "scratch",
+            "Scratch (end to end)",
+            "models.untrained:Untrained",
+            configs.UntrainedConfig,
+            control=True,
+            trained=False,
+            end_to_end=True,
+        ),
+    ]
+}
+
+# What a protocol changes in a method's settings (the protocol's other half is the harness's).
+PROTOCOL_SETTINGS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "clean": {},
+    "reference": {"annealing": "compounded", "elbo_twice": True},
+}
+
+# What a data set changes: ImageNet's PatchVAE has 64 parts of 16 dimensions.
+DATASET_SETTINGS: dict[str, dict[str, Any]] = {"imagenet": {"num_parts": 64, "part_dim": 16}}
+
+
+def load_plugins() -> None:
+    """Add the methods that installed packages offer under the entry point `bench.methods`."""
+    for point in entry_points(group="bench.methods"):
+        row = point.load()
+        METHODS.setdefault(row.name, row)
+
+
+def spec(name: str) -> MethodSpec:
+    """The row of a method.
+
+    Raises:
+        KeyError: no such method; the text names the nearest one.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        raise KeyError(f"unknown method {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return METHODS[name]
+
+
+def setting_names(name: str) -> tuple[str, ...]:
+    """The settings of a method that a user may change."""
+    row = spec(name)
+    return tuple(f.name for f in dataclasses.fields(row.config_cls) if f.name not in row.options)
+
+
+def resolve_config(name: str, dataset: str = "", protocol: str = "paper", **overrides: Any) -> Any:
+    """The settings in force: defaults, the row's switches, the data set's, the protocol's, then the user's.
+
+    Raises:
+        KeyError: no such method or protocol.
+        ValueError: a value that the settings refuse.
+        TypeError: an override that the method does not have.
+    """
+    row = spec(name)
+    known = {f.name for f in dataclasses.fields(row.config_cls)}
+    layers = (row.options, DATASET_SETTINGS.get(dataset, {}), PROTOCOL_SETTINGS[protocol])
+    settings = {k: v for layer in layers for k, v in layer.items() if k in known}
+    unknown = set(overrides) - set(setting_names(name))
+    if unknown:
+        raise TypeError(f"method {name!r} has no setting {sorted(unknown)[0]!r}")
+    return row.config_cls(**{**settings, **overrides})
