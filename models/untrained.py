@@ -1,0 +1,10 @@
+"""The two controls: a backbone as initialised, probed frozen (`random`) or trained by the probe (`scratch`)."""
+
+from models.configs import UntrainedConfig
+from models.method import Method
+
+
+class Untrained(Method):
+    """No phase, so nothing is ever stepped."""
+
+    config: UntrainedConfig
