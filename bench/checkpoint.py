@@ -1,0 +1,87 @@
+"""Checkpoints: tensors plus JSON in one safetensors file, with a checksum over both. Nothing is pickled.
+
+Each is written whole before it takes its name, and the one before it is kept, so that a kill at any moment
+leaves at least one to go on from.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import RecordError
+from bench.files import plain, write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAME = "checkpoint.safetensors"
+PREVIOUS = "checkpoint.previous.safetensors"
+
+
+def _digest(tensors: "dict[str, Tensor]", meta: str) -> str:
+    import torch
+
+    total = hashlib.sha256(meta.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def write_tensors(path: Path, tensors: "dict[str, Tensor]", meta: dict[str, Any] | None = None) -> None:
+    """Write tensors and JSON whole.
+
+    Args:
+        path: the file.
+        tensors: any dtype, on any device; a copy of each is written.
+        meta: what JSON can hold; real numbers come back exactly.
+    """
+    from safetensors.torch import save
+
+    # Own storage each: safetensors refuses tensors that share memory, as tied weights do.
+    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(plain(meta or {}), allow_nan=False)
+    write_bytes(path, save(own, {"meta": text, "sha256": _digest(own, text)}))
+
+
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
+    """Read what `write_tensors` wrote.
+
+    Returns:
+        The tensors, on the CPU, and the JSON.
+
+    Raises:
+        FileNotFoundError: there is none.
+        RecordError: it is cut short, or its content is not what was written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        meta = header["meta"]
+        if _digest(tensors, meta) != header["sha256"]:
+            raise RecordError(f"{path} is broken: its checksum does not fit")
+        return tensors, json.loads(meta)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise RecordError(f"{path} is broken: {error}") from None
+
+
+def save_checkpoint(folder: Path, tensors: "dict[str, Tensor]", meta: dict[str, Any]) -> None:
+    """Write the folder's checkpoint and keep the one before it."""
+    new = folder / ("new." + NAME)
+    write_tensors(new, tensors, meta)
+    current = folder / NAME
+    if current.exists():
+        current.replace(folder / PREVIOUS)
+    new.replace(current)
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """A folder's checkpoints, the newest first: one that a kill kept from its final name comes before all."""
+    return [path for name in ("new." + NAME, NAME, PREVIOUS) if (path := folder / name).is_file()]
