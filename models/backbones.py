@@ -70,6 +70,7 @@ class Backbone(nn.Module):
 
     Attributes:
         name: timm's name.
+        taps: timm's names of the modules at which the stages end.
         stages: for each freeze point, in order, the names of the modules that run in it.
         channels: of each stage's output.
         num_features: channels of the last stage's output.
@@ -81,7 +82,8 @@ class Backbone(nn.Module):
         self.name = name
         self.net = _create(name)
         info = [dict(tap) for tap in self.net.feature_info]  # pyright: ignore[reportGeneralTypeIssues]
-        self.stages = _stages(self.net, [tap["module"] for tap in info])
+        self.taps = tuple(tap["module"] for tap in info)
+        self.stages = _stages(self.net, self.taps)
         self.channels = tuple(int(tap["num_chs"]) for tap in info)
         self.num_features = self.channels[-1]
         self.stride = int(info[-1]["reduction"])

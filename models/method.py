@@ -11,7 +11,7 @@ precision, optimisers or loops. Three rules keep it trainable by every engine (e
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -47,8 +47,7 @@ class Noise:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Images on the network's scale, and labels (-1 where there are none)."""
 
     image: Float[Tensor, "b 3 h w"]

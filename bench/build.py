@@ -1,0 +1,87 @@
+"""From a cell's configuration to modules, each child initialised from its own keyed stream.
+
+The backbone comes first and from a key of its own, so that for one seed every method starts from the same
+backbone, and every probe of a seed from the same head.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.errors import UsageError
+from bench.streams import seeded_init
+from models import registry
+from models.backbones import Backbone
+from models.method import Method
+
+
+def build_backbone(name: str, seed: int) -> Backbone:
+    """A backbone with the initial weights of a seed.
+
+    Raises:
+        UsageError: timm does not know it, or it cannot be cut into stages.
+    """
+    try:
+        with seeded_init(seed, "init", "backbone"):
+            return Backbone(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def build_method(config: Mapping[str, Any], num_classes: int | None) -> Method:
+    """The method of a pretraining cell, on the CPU, with the initial weights of the cell's seed.
+
+    Args:
+        config: the cell's configuration.
+        num_classes: of the data set it is pretrained on; None without labels.
+
+    Raises:
+        UsageError: settings, backbone and image size do not fit one another.
+    """
+    row = registry.spec(config["method"])
+    module, _, name = row.target.partition(":")
+    method_class: type[Method] = getattr(import_module(module), name)
+    settings = row.config_cls(**config["method_config"])
+    seed, size = int(config["seed"]), int(config["image_size"])
+    backbone = build_backbone(config["backbone"], seed)
+    if size < backbone.stride:
+        raise UsageError(f"images of {size} pixels are smaller than {config['backbone']}'s stride {backbone.stride}")
+    try:
+        with seeded_init(seed, "init", "heads"):
+            return method_class(settings, backbone, size, num_classes)
+    except ValueError as error:
+        raise UsageError(f"{config['method']}: {error}") from error
+
+
+def module_state(module: torch.nn.Module, prefix: str = "") -> dict[str, Tensor]:
+    """Parameters and buffers under a prefix."""
+    return {prefix + name: tensor for name, tensor in module.state_dict().items()}
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors below a prefix, without it."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimiser's tensors, by parameter number and name."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{i}.{k}": v
+        for i, entries in state.items()
+        for k, v in entries.items()
+        if isinstance(v, Tensor)
+    }
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_state` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in under(tensors, "optimizer.").items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

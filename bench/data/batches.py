@@ -1,0 +1,84 @@
+"""From uint8 arrays kept on the device to batches: no worker process, no copy from the host in the loop."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from bench.data.arrays import Split
+from bench.streams import stream
+
+Scale = Literal["imagenet", "symmetric"]
+
+MEAN_STD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
+class Pixels:
+    """Images and labels of a split, resident on a device.
+
+    Args:
+        split: uint8 images [n, 3, h, w] and int64 labels [n].
+        device: where they are kept.
+        scale: what the network sees: ImageNet's mean and standard deviation, or [-1, 1].
+        dtype: of the batches.
+    """
+
+    def __init__(
+        self, split: Split, device: torch.device | str, scale: Scale, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.images: UInt8[Tensor, "n 3 h w"] = torch.from_numpy(np.array(split.images)).to(device)
+        self.labels: Int[Tensor, " n"] = torch.from_numpy(np.array(split.labels, dtype=np.int64)).to(device)
+        mean, std = (torch.tensor(v, dtype=dtype, device=device).view(3, 1, 1) for v in MEAN_STD[scale])
+        self._factor = 1 / (255 * std)
+        self._offset = mean / std
+        self.dtype = dtype
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(
+        self, index: Int[Tensor, " b"], flip: Tensor | None = None
+    ) -> tuple[Float[Tensor, "b 3 h w"], Int[Tensor, " b"]]:
+        """Images on the network's scale, mirrored left to right where `flip` is true, and their labels."""
+        images = self.images[index]
+        if flip is not None:
+            images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
+        return images.to(self.dtype) * self._factor - self._offset, self.labels[index]
+
+    def to_bytes(self, images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
+        """Images on the network's scale back to 0..255."""
+        pixels = (images + self._offset) / self._factor
+        return pixels.round().clamp(0, 255).to(torch.uint8)
+
+
+def epoch_order(
+    num_images: int, seed: int, purpose: str, epoch: int, epoch_images: int | None = None
+) -> Int[Tensor, " m"]:
+    """Order of the images in an epoch: a permutation, or as many passes as `epoch_images` needs.
+
+    Drawn on the CPU from (seed, purpose, epoch, pass), so that it is the same on every device.
+    """
+    wanted = num_images if epoch_images is None else epoch_images
+    passes = [
+        torch.randperm(num_images, generator=stream(seed, purpose, epoch, k))
+        for k in range(-(-wanted // num_images))
+    ]
+    return torch.cat(passes)[:wanted]
+
+
+def batch_bounds(num_images: int, batch_size: int, drop_last: bool) -> list[tuple[int, int]]:
+    """Start and end of each batch of an epoch; the short last one is dropped on demand."""
+    bounds = [(i, min(i + batch_size, num_images)) for i in range(0, num_images, batch_size)]
+    return [b for b in bounds if b[1] - b[0] == batch_size] if drop_last else bounds
+
+
+def flips(count: int, seed: int, purpose: str, step: int, device: torch.device | str) -> Tensor:
+    """Which of `count` images are mirrored in this step: a fair coin each, from the CPU's stream."""
+    coins = torch.rand(count, generator=stream(seed, purpose, step)) < 0.5
+    return coins.to(device)

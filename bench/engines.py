@@ -1,0 +1,122 @@
+"""How one training iteration is computed: one seed plainly, or several seeds at once with `torch.func.vmap`.
+
+Both engines show the trainer the same face, so there is one training step. The plain engine is the yardstick that
+every faster one is held against.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from bench.streams import stream
+from models.method import Batch, Losses, Method, Noise, Phase
+
+
+class Engine(Protocol):
+    """Parameters by name, and the losses of a phase (one entry a seed for several seeds)."""
+
+    method: Method
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    def losses(self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]) -> Losses:
+        """Losses of a phase on a batch."""
+        ...
+
+
+class PlainEngine:
+    """One seed, eager: the module as it is."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.parameters = dict(method.named_parameters())
+        self.buffers = dict(method.named_buffers())
+
+    def losses(self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]) -> Losses:
+        """Scalars."""
+        return self.method(phase.loss, batch, noise, schedule)
+
+
+class StackedEngine:
+    """Several seeds of one method at once: parameters, buffers, batches and noise have a leading seed dimension.
+
+    The gradient of the sum over seeds is each seed's own, and Adam and SGD act entry by entry, so seeds do not
+    touch one another.
+    """
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self.method = methods[0]
+        self.parameters, self.buffers = stack_module_state(list(methods))  # pyright: ignore[reportArgumentType]
+        self.num_seeds = len(methods)
+
+    def losses(self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]) -> Losses:
+        """One value a seed: [seeds]."""
+
+        def one(parameters: dict, buffers: dict, batch: Batch, noise: dict) -> Losses:
+            return functional_call(
+                self.method, (parameters, buffers), (phase.loss, batch, noise, schedule), strict=True
+            )
+
+        return vmap(one, randomness="error")(self.parameters, self.buffers, batch, dict(noise))
+
+    def unstack(self) -> list[dict[str, Tensor]]:
+        """Each seed's state dict."""
+        state = {**self.parameters, **self.buffers}
+        return [{k: v[i].detach().clone() for k, v in state.items()} for i in range(self.num_seeds)]
+
+
+def updated_names(method: Method, phase: Phase) -> list[str]:
+    """Names of the parameters that a phase steps."""
+    prefixes = tuple(f"{child}." for child in phase.updates)
+    return [n for n, p in method.named_parameters() if n.startswith(prefixes) and p.requires_grad]
+
+
+def draw(spec: Mapping[str, Noise], count: int, seed: int, phase: str, step: int, like: Tensor) -> dict[str, Tensor]:
+    """The noise of one phase of one step for one seed: {name: [count, *shape]}."""
+    draws = {}
+    for name, noise in spec.items():
+        generator = stream(seed, "noise", phase, name, step, device=like.device)
+        kind = torch.randn if noise.kind == "normal" else torch.rand
+        draws[name] = kind((count, *noise.shape), generator=generator, device=like.device, dtype=like.dtype)
+    return draws
+
+
+def train_step(
+    engine: Engine,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    noises: Sequence[Mapping[str, Tensor]],
+    schedule: Mapping[str, Tensor],
+) -> Losses:
+    """One iteration: every phase's forward, backward and update, in order.
+
+    Args:
+        engine: what computes the losses.
+        optimizer: one over all of the engine's parameters; a parameter without a gradient is left alone.
+        batch: images and labels.
+        noises: each phase's draws.
+        schedule: 0-d tensors.
+
+    Returns:
+        The losses by name, detached; "loss" is the first phase's, later ones are "loss_<phase>".
+    """
+    values: Losses = {}
+    kept: dict[str, Tensor] = {}
+    for i, (phase, noise) in enumerate(zip(engine.method.phases, noises, strict=True)):
+        losses = engine.losses(phase, batch, noise, schedule)
+        names = updated_names(engine.method, phase)
+        parameters = [engine.parameters[name] for name in names]
+        grads = torch.autograd.grad(losses["loss"].sum(), parameters, allow_unused=True, materialize_grads=True)
+        if not phase.keep_grad:
+            kept = {}
+        kept = {name: kept[name] + g if name in kept else g for name, g in zip(names, grads, strict=True)}
+        for name, parameter in zip(names, parameters, strict=True):
+            parameter.grad = kept[name]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        for name, value in losses.items():
+            values[name if i == 0 or name != "loss" else f"loss_{phase.loss}"] = value.detach()
+    return values

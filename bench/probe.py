@@ -1,0 +1,343 @@
+"""Probing: freeze a prefix of a backbone, train the rest with a classifier on top, record every epoch.
+
+The classifier is the paper's (Table 12): flatten, dropout, Linear(hidden), ReLU, Linear(classes), by SGD.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bench.build import build_backbone, load_optimizer_state, module_state, optimizer_state, under
+from bench.checkpoint import read_tensors
+from bench.data.arrays import Dataset, Split
+from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
+from bench.errors import UsageError
+from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes
+from bench.launch.control import Progress, RunOptions, Stop
+from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
+from bench.streams import seeded_init, stream
+from models.backbones import Backbone, point_names
+
+if TYPE_CHECKING:
+    from bench.records import Attempt
+
+EVAL_BATCH = 500
+TOP = 5
+
+
+class Head(nn.Module):
+    """Flatten, dropout, Linear(hidden), ReLU, Linear(classes).
+
+    Args:
+        inputs: values an image after flattening.
+        classes: outputs.
+        hidden: width of the layer between.
+        init_std: weights are N(0, init_std), biases zero.
+    """
+
+    def __init__(self, inputs: int, classes: int, hidden: int = 512, init_std: float = 0.01) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(inputs, hidden)
+        self.output = nn.Linear(hidden, classes)
+        for layer in (self.hidden, self.output):
+            nn.init.normal_(layer.weight, 0.0, init_std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, features: Float[Tensor, "b ..."], keep: Float[Tensor, "b d"] | None = None
+    ) -> Float[Tensor, "b classes"]:
+        """Logits; `keep` is the dropout mask, already divided by the probability of keeping."""
+        x = features.flatten(1)
+        if keep is not None:
+            x = x * keep
+        return self.output(F.relu(self.hidden(x)))
+
+
+class Probe(nn.Module):
+    """The trained part: a backbone's stages from `start` on, then the head."""
+
+    def __init__(self, backbone: Backbone, start: int, head: Head, bn_affine: bool, batch_bn: bool) -> None:
+        super().__init__()
+        self.backbone, self.start, self.head = backbone, start, head
+        self.batch_bn = batch_bn
+        backbone.requires_grad_(False)
+        for module in backbone.stage_modules(start):
+            module.requires_grad_(True)
+        if not bn_affine:
+            for module in backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Probe":
+        """Frozen stages stay in evaluation mode, unless their BN is to follow the batch."""
+        super().train(mode)
+        if not self.batch_bn:
+            for module in self.backbone.stage_modules(0, self.start):
+                module.eval()
+        return self
+
+    def forward(self, features: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Logits from the frozen prefix's output."""
+        return self.head(self.backbone(features, self.start), keep)
+
+
+def freeze_index(backbone: Backbone, point: str) -> int:
+    """How many stages a freeze point freezes; "none" freezes nothing.
+
+    Raises:
+        UsageError: the backbone has no such point.
+    """
+    if point == "none":
+        return 0
+    names = point_names(backbone.taps)
+    if point not in names:
+        raise UsageError(f"{backbone.name} has no freeze point {point!r}; allowed: none, {', '.join(names)}")
+    return names.index(point) + 1
+
+
+def holdout_split(count: int, seed: int) -> tuple[Int[Tensor, " t"], Int[Tensor, " v"]]:
+    """Nine tenths to train on and the other tenth to choose the epoch on, drawn from (seed, "holdout")."""
+    order = torch.randperm(count, generator=stream(seed, "holdout"))
+    held = max(1, count // 10)
+    return order[held:].sort().values, order[:held].sort().values
+
+
+def probe(
+    config: dict[str, Any],
+    data: Dataset,
+    backbone_weights: Path,
+    attempt: "Attempt",
+    *,
+    device: str,
+    stop: Stop,
+    progress: Progress,
+    options: RunOptions,
+) -> dict[str, Any]:
+    """Train a classifier on a partly frozen backbone and test it after every epoch.
+
+    Args:
+        config: a probe cell's configuration.
+        data: the data set it names.
+        backbone_weights: `model.safetensors` of the pretraining.
+        attempt: where checkpoints, metrics and predictions go.
+        device: "cpu", "cuda", ...
+        stop: asked after every step.
+        progress: told now and then.
+        options: how often to save, threads, memory for features.
+
+    Returns:
+        The body of `result.json`.
+
+    Raises:
+        Diverged: a loss is not finite.
+        Interrupted: asked to stop; resumable.
+        OutOfTime: the time budget is spent; resumable.
+        UsageError: the configuration cannot be built.
+    """
+    where = prepare_device(device, options)
+    return _Run(config, data, backbone_weights, attempt, where, options).run(stop, progress)
+
+
+class _Run:
+    """One probe in progress."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        data: Dataset,
+        weights: Path,
+        attempt: "Attempt",
+        device: torch.device,
+        options: RunOptions,
+    ) -> None:
+        self.settings, self.seed = config["probe"], int(config["seed"])
+        self.attempt, self.device, self.options = attempt, device, options
+        s = self.settings
+        self.num_classes = len(data.classes)
+        backbone = build_backbone(config["pretrain"]["backbone"], 0)
+        backbone.load_state_dict(under(read_tensors(weights)[0], "backbone."))
+        backbone.to(device).eval()
+        start = freeze_index(backbone, config["freeze"])
+        train_split, held = data.train, None
+        if s["holdout"]:
+            kept, chosen = (i.numpy() for i in holdout_split(len(data.train.labels), self.seed))
+            held = Split(data.train.images[chosen], data.train.labels[chosen])
+            train_split = Split(data.train.images[kept], data.train.labels[kept])
+
+        began = time.perf_counter()
+        batch_bn = s["frozen_bn"] == "batch"
+        self.train = self._source(train_split, backbone, start, batch_bn, s["flip"], s["scale"])
+        self.tests = {"test": self._source(data.test, backbone, start, batch_bn, False, s["scale"])}
+        if held is not None:
+            self.tests["val"] = self._source(held, backbone, start, batch_bn, False, s["scale"])
+        self.sizes = {"test": len(data.test.labels), "val": 0 if held is None else len(held.labels)}
+        self.feature_seconds = time.perf_counter() - began
+
+        index = torch.zeros(1, dtype=torch.int64, device=device)
+        with torch.no_grad():
+            inputs = backbone(self.train.batch(index)[0], start).flatten(1).shape[1]
+        with seeded_init(self.seed, "init", "head"):
+            head = Head(inputs, self.num_classes, s["hidden"], s["init_std"])
+        self.inputs = inputs
+        self.model = Probe(backbone, start, head.to(device), s["bn_affine"], batch_bn)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.SGD(
+            trained, lr=s["lr"], momentum=s["momentum"], weight_decay=s["weight_decay"]
+        )
+        self.num_images = len(train_split.labels)
+        self.bounds = batch_bounds(self.num_images, s["batch_size"], s["drop_last"])
+        if not self.bounds:
+            raise UsageError(f"{self.num_images} images do not fill one batch of {s['batch_size']}")
+        self.total = len(self.bounds) * s["epochs"]
+        self.done = self.images = 0
+        self.rows: list[dict[str, Any]] = []
+        self.best: dict[str, dict[str, Any]] = {}
+        self.predictions: dict[str, Tensor] = {}
+        self.labels = torch.from_numpy(np.array(data.test.labels, dtype=np.int64))
+
+    def _source(
+        self, split: Split, backbone: Backbone, start: int, batch_bn: bool, flip: bool, scale: Any
+    ) -> Source:
+        computed = ComputedFeatures(Pixels(split, self.device, scale), backbone, start, batch_bn)
+        if start == 0 or batch_bn:
+            return computed
+        if cache_bytes(computed, flip) > self.options.cache_bytes:
+            self.attempt.note(
+                f"features of {len(split.labels)} images would take {cache_bytes(computed, flip) >> 20} MiB, more "
+                f"than the budget of {self.options.cache_bytes >> 20} MiB: they are computed for every batch"
+            )
+            return computed
+        return CachedFeatures(computed, flip)
+
+    def run(self, stop: Stop, progress: Progress) -> dict[str, Any]:
+        means = EpochMeans(self.device)
+
+        def save() -> None:
+            tensors = {f"predictions.{k}": v for k, v in self.predictions.items()}
+            meta = {"rows": self.rows, "best": self.best, "step": self.done, "images": self.images}
+            self.attempt.save_checkpoint(
+                {**module_state(self.model, "model."), **optimizer_state(self.optimizer), **means.state(), **tensors},
+                {**meta, "epoch_count": means.count, "seconds": pace.seconds},
+            )
+
+        pace = Pace(self.total, stop, progress, self.options, save, means)
+        resumed = self.attempt.load_checkpoint()
+        if resumed is not None:
+            tensors, meta = resumed
+            self.model.load_state_dict(under(tensors, "model."))
+            load_optimizer_state(self.optimizer, tensors)
+            means.load(under(tensors, "epoch."), meta["epoch_count"])
+            self.predictions = under(tensors, "predictions.")
+            self.rows, self.best = meta["rows"], meta["best"]
+            self.done, self.images, pace.before = meta["step"], meta["images"], meta["seconds"]
+
+        while self.done < self.total:
+            epoch, k = divmod(self.done, len(self.bounds))
+            values, count = self._step(epoch, k)
+            means.add(values, count, self.done)
+            if k == len(self.bounds) - 1:
+                means.check()
+                self._end_epoch(epoch + 1, means.means())
+                self.attempt.log({**self.rows[-1], "seconds": pace.seconds, "images_per_second": pace.rate})
+                means.reset()
+            pace.after_step(self.done, count, last=self.done == self.total)
+        return self._result(pace.seconds)
+
+    def _step(self, epoch: int, k: int) -> tuple[dict[str, Tensor], int]:
+        s = self.settings
+        if k == 0 or not hasattr(self, "order"):
+            self.order = epoch_order(self.num_images, self.seed, "probe-order", epoch).to(self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr(epoch)
+        begin, end = self.bounds[k]
+        count = end - begin
+        flip = flips(count, self.seed, "probe-flip", self.done, self.device) if s["flip"] else None
+        self.model.train()
+        features, labels = self.train.batch(self.order[begin:end], flip)
+        keep = None
+        if s["dropout"] > 0:
+            generator = stream(self.seed, "dropout", self.done, device=self.device)
+            uniform = torch.rand((count, self.inputs), generator=generator, device=self.device)
+            keep = (uniform >= s["dropout"]).to(features.dtype) / (1 - s["dropout"])
+        logits = self.model(features, keep)
+        loss = F.cross_entropy(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.done += 1
+        self.images += count
+        hits = (logits.detach().argmax(1) == labels).to(torch.float64).mean()
+        return {"train_loss": loss.detach(), "train_top1": hits}, count
+
+    def _lr(self, epoch: int) -> float:
+        s = self.settings
+        return s["lr"] * s["lr_gamma"] ** (epoch // s["lr_step"])
+
+    @torch.no_grad()
+    def _evaluate(self, name: str) -> tuple[dict[str, float | None], Tensor]:
+        """Loss, top-1 and top-5 on a split, and the five best classes of each image (int16 [n, 5])."""
+        self.model.eval()
+        losses, tops = [], []
+        hits1 = hits5 = 0
+        source, size = self.tests[name], self.sizes[name]
+        best = min(TOP, self.num_classes)
+        for begin in range(0, size, EVAL_BATCH):
+            index = torch.arange(begin, min(begin + EVAL_BATCH, size), device=self.device)
+            features, labels = source.batch(index)
+            logits = self.model(features)
+            losses.append(F.cross_entropy(logits, labels, reduction="sum").double())
+            top = logits.topk(best, 1).indices
+            hit = top == labels[:, None]
+            hits1 += int(hit[:, 0].sum())
+            hits5 += int(hit.sum())
+            tops.append(top.to(torch.int16))
+        values: dict[str, float | None] = {
+            f"{name}_loss": float(torch.stack(losses).sum()) / size,
+            f"{name}_top1": hits1 / size,
+        }
+        if name == "test":
+            values["test_top5"] = hits5 / size if self.num_classes > TOP else None
+        return values, torch.cat(tops).cpu()
+
+    def _end_epoch(self, epoch: int, trained: dict[str, float]) -> None:
+        row: dict[str, Any] = {"epoch": epoch, "lr": self._lr(epoch - 1), **trained}
+        tested, tops = self._evaluate("test")
+        row.update(tested)
+        if "val" in self.tests:
+            row.update(self._evaluate("val")[0])
+            self._choose("val", row, tops, row["val_top1"])
+        else:
+            self._choose("best-test", row, tops, row["test_top1"])
+            self._choose("last", row, tops, epoch)
+        self.rows.append(row)
+
+    def _choose(self, rule: str, row: dict[str, Any], tops: Tensor, score: float) -> None:
+        """Keep this epoch for a rule when its score is higher than the one kept; the earlier wins a tie."""
+        if rule in self.best and score <= self.best[rule]["score"]:
+            return
+        chosen = {"epoch": row["epoch"], "top1": row["test_top1"], "top5": row["test_top5"]}
+        self.best[rule] = {**chosen, "score": score}
+        self.predictions[rule] = tops
+
+    def _result(self, seconds: float) -> dict[str, Any]:
+        arrays = {f"top5_{rule.replace('-', '_')}": top.numpy() for rule, top in self.predictions.items()}
+        self.attempt.save_arrays("predictions", labels=self.labels.to(torch.int16).numpy(), **arrays)
+        rules = {
+            rule: {k: v for k, v in kept.items() if k != "score"} for rule, kept in sorted(self.best.items())
+        }
+        return {
+            "n_test": self.sizes["test"],
+            "num_classes": self.num_classes,
+            "seconds": seconds,
+            "feature_seconds": self.feature_seconds,
+            "images_per_second": self.images / seconds,
+            "peak_memory_bytes": peak_memory(self.device),
+            "epochs": self.rows,
+            "rules": rules,
+        }
