@@ -1,0 +1,1 @@
+"""Official layouts on disk -> uint8 arrays -> batches."""

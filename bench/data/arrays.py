@@ -1,0 +1,120 @@
+"""What every data set becomes: uint8 images and int64 labels, in three splits."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8, (n, 3, height, width), RGB; may be memory-mapped read-only.
+        labels: int64, (n,), an index into `Dataset.classes`; -1 where there is none.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set ready to be used.
+
+    Attributes:
+        name: as the user typed it.
+        train: labelled.
+        test: labelled; disjoint from train as far as its authors saw to it.
+        pool: images for pretraining; `train` itself unless the data set has more.
+        classes: names, in the order of the labels.
+        fingerprint: sha256 over arrays and classes, hexadecimal.
+        flip: whether training may mirror images left to right.
+        corrupt: files that could not be read and were dropped, relative paths.
+        notes: what else a person should know, a line each.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    pool: Split
+    classes: tuple[str, ...]
+    fingerprint: str
+    flip: bool
+    corrupt: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a reader hands over. Train and pool share one array, since they share most images.
+
+    Attributes:
+        images: uint8, (n, 3, height, width): the training images, then the unlabelled ones.
+        labels: int64, (n,); -1 for the unlabelled.
+        num_train: `images[:num_train]` is the training split.
+        pool_start: `images[pool_start:]` is the pool.
+        test_images: uint8, (m, 3, height, width).
+        test_labels: int64, (m,).
+        classes: names, in the order of the labels.
+        corrupt: files dropped because they could not be read.
+        notes: what else a person should know.
+        smallest: shorter side, in pixels, of the smallest image before resizing; None if all are
+            as they were published.
+        smallest_name: its path.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    num_train: int
+    pool_start: int
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    corrupt: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    smallest: int | None = None
+    smallest_name: str = ""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by the name under which they are stored."""
+        return {
+            "images": self.images,
+            "labels": self.labels,
+            "test_images": self.test_images,
+            "test_labels": self.test_labels,
+        }
+
+    def fingerprint(self) -> str:
+        """Sha256 over shapes, types and bytes of the arrays, the bounds of the splits and the classes."""
+        digest = hashlib.sha256(json.dumps([self.num_train, self.pool_start, self.classes]).encode())
+        for name, array in self.arrays().items():
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def dataset(self, name: str, flip: bool, fingerprint: str | None = None) -> Dataset:
+        """The splits as views of the arrays, which become read-only.
+
+        Args:
+            name: of the data set.
+            flip: whether training may mirror images.
+            fingerprint: if it is known already.
+        """
+        fingerprint = fingerprint or self.fingerprint()
+        for array in self.arrays().values():
+            array.flags.writeable = False
+        train = Split(self.images[: self.num_train], self.labels[: self.num_train])
+        whole = self.pool_start == 0 and self.num_train == len(self.labels)
+        pool = train if whole else Split(self.images[self.pool_start :], self.labels[self.pool_start :])
+        test = Split(self.test_images, self.test_labels)
+        return Dataset(
+            name, train, test, pool, self.classes, fingerprint, flip, tuple(self.corrupt), tuple(self.notes)
+        )

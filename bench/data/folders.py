@@ -1,0 +1,139 @@
+"""Image trees with one folder a class: `folder:PATH`, and data sets published that way."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.data.source import (
+    IMAGE_SUFFIXES,
+    DatasetSpec,
+    File,
+    Progress,
+    Source,
+    first_folder,
+    list_folders,
+    list_images,
+    stat_files,
+)
+from bench.errors import DataError
+
+if TYPE_CHECKING:
+    from bench.data.arrays import Decoded
+
+PREFIX = "folder:"
+
+
+class ClassFolders:
+    """`where/<split>/<class>/**/<image>`: classes are the training split's folders in sorted order."""
+
+    def __init__(self, spec: DatasetSpec, where: Path, train: str, test: str) -> None:
+        self.spec, self.where, self.train, self.test = spec, where, train, test
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The training split's folders."""
+        return tuple(list_folders(self.where / self.train))
+
+    def images(self, split: str) -> list[tuple[str, int]]:
+        """(path, label) of a split, sorted by class, then by path.
+
+        Raises:
+            DataError: no images, a class without images, or a class that the training split lacks.
+        """
+        labels = {name: label for label, name in enumerate(self.classes)}
+        found = []
+        for name in list_folders(self.where / split):
+            paths = list_images(self.where, f"{split}/{name}")
+            if paths and name not in labels:
+                raise DataError(
+                    f"{self.spec.name}: class {name!r} is in {split}/ but not in {self.train}/"
+                    f" of {self.where}"
+                )
+            found += [(path, labels[name]) for path in paths]
+        if not found:
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise DataError(
+                f"{self.spec.name}: no images in {self.where / split}:"
+                f" one folder a class is wanted, holding files that end in {suffixes}"
+            )
+        if split == self.train and len({label for _, label in found}) < len(labels):
+            empty = next(name for name, label in labels.items() if label not in {x for _, x in found})
+            raise DataError(f"{self.spec.name}: class {empty!r} has no image in {self.where / split}")
+        return found
+
+    @cached_property
+    def splits(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """Training and test images, counted against the published numbers where there are any."""
+        train, test = self.images(self.train), self.images(self.test)
+        wanted = (self.spec.num_train, self.spec.num_test, self.spec.num_classes)
+        for what, has, want in zip(
+            (f"{self.train} images", f"{self.test} images", "classes"),
+            (len(train), len(test), len(self.classes)),
+            wanted,
+            strict=True,
+        ):
+            if want is not None and has != want:
+                raise DataError(
+                    f"{self.spec.name}: {self.where} holds {has} {what}, not {want}: unpack it again"
+                )
+        return train, test
+
+    def files(self) -> list[File]:
+        """Every image of both splits."""
+        train, test = self.splits
+        return stat_files(self.where, [path for path, _ in train + test])
+
+    def read(self, skip_corrupt: bool, progress: Progress | None) -> "Decoded":
+        """Decode both splits."""
+        from bench.data.decode import Layout, decode_layout
+
+        train, test = self.splits
+        layout = Layout(self.where, train, test, self.classes)
+        return decode_layout(self.spec.name, layout, self.spec.image_size, skip_corrupt, progress)
+
+
+def class_folders(spec: DatasetSpec, where: Path, train: str = "train", test: str = "val") -> Source:
+    """A tree `where/{train,test}/<class>/*` as a source."""
+    tree = ClassFolders(spec, where, train, test)
+    return Source(where, tree.files, tree.read)
+
+
+def miniplaces(spec: DatasetSpec, root: Path | None) -> Source:
+    """`root/miniplaces64/{train,val}/<class>/*.jpg`; val serves as the test split."""
+    return class_folders(spec, first_folder(spec, root, ["miniplaces64"], holds="train"))
+
+
+def resolve(path: str, root: Path | None) -> Path | None:
+    """The folder meant by a path that is absolute, or relative to the data folder or the current one."""
+    given = Path(path).expanduser()
+    candidates = [given] if given.is_absolute() else [root / given, given] if root is not None else [given]
+    return next((candidate.resolve() for candidate in candidates if candidate.is_dir()), None)
+
+
+def folder(spec: DatasetSpec, root: Path | None) -> Source:
+    """`folder:PATH`: train/ and test/, or train/ and val/ where there is no test/."""
+    path = folder_path(spec.name)
+    where = resolve(path, root)
+    if where is None:
+        tried = path if root is None or Path(path).is_absolute() else f"{path} (nor {root / path})"
+        raise DataError(f"{spec.name}: there is no folder {tried}")
+    if not (where / "train").is_dir():
+        raise DataError(f"{spec.name}: {where} has no folder train/ with one folder a class")
+    test = next(
+        (name for name in ("test", "val") if (where / name).is_dir() and list_folders(where / name)), None
+    )
+    if test is None:
+        raise DataError(f"{spec.name}: {where} has neither test/ nor val/ with one folder a class")
+    return class_folders(spec, where, test=test)
+
+
+def folder_path(name: str) -> str:
+    """PATH of `folder:PATH` or `folder:PATH@SIZE`."""
+    return split_size(name)[0]
+
+
+def split_size(name: str) -> tuple[str, int | None]:
+    """PATH and SIZE of `folder:PATH@SIZE`; SIZE is None where none is given."""
+    path = name.removeprefix(PREFIX)
+    head, at, tail = path.rpartition("@")
+    return (head, int(tail)) if at and tail.isascii() and tail.isdigit() else (path, None)

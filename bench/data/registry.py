@@ -1,0 +1,246 @@
+"""Every data set by name: where its reader is and what is known of it. Cheap to import.
+
+A new data set is a function `(DatasetSpec, root) -> Source` and a row of `DATASETS`.
+"""
+
+import hashlib
+import importlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.data import folders
+from bench.data.source import DatasetSpec, Progress, Source
+from bench.errors import DataError, UsageError, choice_error
+
+if TYPE_CHECKING:
+    from bench.data.arrays import Dataset
+
+__all__ = ["DATASETS", "DatasetSpec", "describe", "download", "identity", "load", "locate", "spec"]
+
+MIN_SIDE = 8  # the stride of resnet9: fewer pixels leave no feature
+CIFAR = "https://www.cs.toronto.edu/~kriz"
+
+DATASETS: dict[str, DatasetSpec] = {
+    row.name: row
+    for row in [
+        DatasetSpec(
+            name="digits",
+            title="Digits",
+            image_size=32,
+            num_classes=10,
+            version=1,
+            flip=False,
+            paper=None,
+            source="comes with scikit-learn: nothing to download",
+            loader="bench.data.digits:digits",
+            num_train=1437,
+            num_test=360,
+            needs_root=False,
+        ),
+        DatasetSpec(
+            name="cifar100",
+            title="CIFAR100",
+            image_size=32,
+            num_classes=100,
+            version=1,
+            flip=False,
+            paper="CIFAR100",
+            source=f"download {CIFAR}/cifar-100-binary.tar.gz and unpack it"
+            " so that {root}/cifar-100-binary/train.bin exists",
+            loader="bench.data.cifar:cifar100",
+            num_train=50_000,
+            num_test=10_000,
+        ),
+        DatasetSpec(
+            name="cifar10",
+            title="CIFAR10",
+            image_size=32,
+            num_classes=10,
+            version=1,
+            flip=False,
+            paper=None,
+            source=f"download {CIFAR}/cifar-10-python.tar.gz and unpack it"
+            " so that {root}/cifar-10-batches-py/data_batch_1 exists",
+            loader="bench.data.cifar:cifar10",
+            num_train=50_000,
+            num_test=10_000,
+        ),
+        DatasetSpec(
+            name="miniplaces",
+            title="MiniPlaces",
+            image_size=64,
+            num_classes=100,
+            version=1,
+            flip=True,
+            paper=None,
+            source="download MiniPlaces from https://github.com/CSAILVision/miniplaces and write the first 80"
+            " training and 20 validation images of each class at 64x64"
+            " so that {root}/miniplaces64/train/<class>/*.jpg and val/<class>/*.jpg exist",
+            loader="bench.data.folders:miniplaces",
+            num_train=8_000,
+            num_test=2_000,
+        ),
+        DatasetSpec(
+            name="indoor67",
+            title="Indoor67",
+            image_size=64,
+            num_classes=67,
+            version=1,
+            flip=True,
+            paper="Indoor67",
+            source="download http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar and"
+            " http://web.mit.edu/torralba/www/{{TrainImages,TestImages}}.txt"
+            " so that {root}/indoorCVPR_09/Images and {root}/indoorCVPR_09/TrainImages.txt exist",
+            loader="bench.data.indoor67:indoor67",
+            num_train=5_360,
+            num_test=1_340,
+        ),
+    ]
+}
+
+# Known names that no reader serves yet: the error says so instead of "unknown".
+PLANNED = ("imagenet", "places205")
+
+
+def spec(name: str) -> DatasetSpec:
+    """The row of a data set, or one made for `folder:PATH` or `folder:PATH@SIZE`.
+
+    Raises:
+        UsageError: no such data set; names the nearest one.
+    """
+    if name.startswith(folders.PREFIX):
+        path, size = folders.split_size(name)
+        if not path:
+            raise UsageError(f"{name!r} lacks a path: folder:PATH or folder:PATH@SIZE")
+        size = 64 if size is None else size
+        if size < MIN_SIDE:
+            raise UsageError(f"{name}: image size {size} is below the backbone's stride, {MIN_SIDE}")
+        return DatasetSpec(
+            name=name,
+            title=Path(path).name or path,
+            image_size=size,
+            num_classes=None,
+            version=1,
+            flip=True,
+            paper=None,
+            source=f"{path} holds train/ and test/ (or val/), one folder a class",
+            loader="bench.data.folders:folder",
+            needs_root=False,
+        )
+    if name in PLANNED:
+        raise UsageError(
+            f"data set {name!r} is not supported yet; a tree train/<class>/*, val/<class>/* of it can be read"
+            f" as folder:PATH (supported: {', '.join(DATASETS)})"
+        )
+    if name not in DATASETS:
+        raise choice_error("data set", name, [*DATASETS, "folder:PATH"])
+    return DATASETS[name]
+
+
+def locate(name: str, root: Path | None) -> dict[str, Any]:
+    """Find a data set without decoding anything: {"name", "where", "files"}.
+
+    Raises:
+        UsageError: no such data set.
+        DataError: it is not there or not whole; says what to download from where into which folder.
+    """
+    source = _find(spec(name), root)
+    files = source.list_files()
+    return {"name": name, "where": None if source.where is None else str(source.where), "files": len(files)}
+
+
+def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> dict[str, Any]:
+    """What enters the id of a run. No path is in it, so that data may be moved.
+
+    A `folder:` is known by its base name and by the paths and sizes of its images.
+
+    Raises:
+        UsageError: no such data set.
+        DataError: a `folder:` is not there or not usable.
+    """
+    row = spec(name)
+    about: dict[str, Any] = {"name": row.name, "version": row.version}
+    if name.startswith(folders.PREFIX):
+        source = _find(row, root)
+        listing = [(file.path, file.size) for file in source.list_files()]
+        about["name"] = folders.PREFIX + (source.where.name if source.where else "")
+        about["listing"] = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+    if skip_corrupt:
+        about["skip_corrupt"] = True
+    return about
+
+
+def load(
+    name: str,
+    root: Path | None,
+    skip_corrupt: bool = False,
+    *,
+    min_side: int = MIN_SIDE,
+    progress: Progress | None = None,
+) -> "Dataset":
+    """The arrays of a data set, decoded on the first call and memory-mapped from then on.
+
+    Args:
+        name: of a row of `DATASETS`, or `folder:PATH`, or `folder:PATH@SIZE`.
+        root: the data folder; None for data that need none.
+        skip_corrupt: leave out files that cannot be decoded (`Dataset.corrupt`) instead of refusing.
+        min_side: refuse images with fewer pixels on the shorter side; a backbone's stride.
+        progress: called with (files done, files in all) while decoding.
+
+    Raises:
+        UsageError: no such data set.
+        DataError: it is missing, incomplete or broken, or its arrays can be kept nowhere.
+    """
+    from bench.data.prepare import prepared
+
+    row = spec(name)
+    root = None if root is None else Path(root).absolute()
+    return prepared(row, _find(row, root), root, skip_corrupt, min_side, progress)
+
+
+def describe(name: str, root: Path | None) -> dict[str, Any]:
+    """Facts of a data set and whether it is there, for listings; never raises DataError."""
+    row = spec(name)
+    facts: dict[str, Any] = {
+        key: getattr(row, key)
+        for key in (
+            "name",
+            "title",
+            "image_size",
+            "num_classes",
+            "num_train",
+            "num_test",
+            "flip",
+            "paper",
+            "version",
+        )
+    }
+    try:
+        where = _find(row, root).where
+    except DataError as error:
+        return facts | {"found": False, "where": None, "problem": str(error)}
+    return facts | {"found": True, "where": None if where is None else str(where), "problem": None}
+
+
+def download(name: str, root: Path | None) -> None:
+    """Fetch a data set into the data folder, where that can be done by program.
+
+    Raises:
+        DataError: it cannot; says how to get the data by hand.
+    """
+    row = spec(name)
+    if row.loader.startswith("bench.data.cifar:") and root is not None:
+        from bench.data import cifar
+
+        cifar.download(row, Path(root))
+    elif row.needs_root:
+        if root is None:
+            raise DataError(f"{name} needs a data folder to be downloaded into (--data DIR or BENCH_DATA)")
+        raise DataError(f"{name} cannot be downloaded by program: {row.source.format(root=root)}")
+
+
+def _find(row: DatasetSpec, root: Path | None) -> Source:
+    module, _, function = row.loader.partition(":")
+    reader = getattr(importlib.import_module(module), function)
+    return reader(row, None if root is None else Path(root).absolute())

@@ -1,0 +1,179 @@
+"""What a reader returns: where a data set lies, which files it is made of, how to read them.
+
+Neither NumPy nor Pillow here: finding out whether data are there must stay cheap.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from bench.errors import DataError
+
+if TYPE_CHECKING:
+    from bench.data.arrays import Decoded
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".avif",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".ico",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pcx",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".sgi",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    )
+)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One row of the registry.
+
+    Attributes:
+        name: what the user types.
+        title: what a table prints.
+        image_size: height and width in pixels of the prepared images.
+        num_classes: None where only the folder knows.
+        version: raised whenever the prepared arrays change; part of a run's identity.
+        flip: whether training may mirror images left to right.
+        paper: the column of the paper's tables, if it has one.
+        source: one line that ends "... so that {root}/... exists": what to download from where.
+        loader: "module:function" of `(DatasetSpec, root) -> Source`.
+        num_train: published number of training images; checked where it is not None.
+        num_test: published number of test images; likewise.
+        needs_root: False for data that come with an installed package.
+    """
+
+    name: str
+    title: str
+    image_size: int
+    num_classes: int | None
+    version: int
+    flip: bool
+    paper: str | None
+    source: str
+    loader: str
+    num_train: int | None = None
+    num_test: int | None = None
+    needs_root: bool = True
+
+
+class File(NamedTuple):
+    """One file of a data set: POSIX path below the data set's folder, bytes, modification time in ns."""
+
+    path: str
+    size: int
+    mtime: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that was found.
+
+    Attributes:
+        where: its folder; None for data that come with an installed package.
+        list_files: the files it is made of, sorted; checks what can be told without opening an image.
+            Raises `DataError`.
+        read: `(skip_corrupt, progress) -> Decoded`, the slow part. Raises `DataError`.
+        settings: whatever changes the arrays besides the files and the version.
+        light: reads so fast that it may stay in memory where no folder can be written.
+    """
+
+    where: Path | None
+    list_files: Callable[[], Sequence[File]]
+    read: Callable[[bool, Progress | None], "Decoded"]
+    settings: tuple[object, ...] = ()
+    light: bool = False
+
+
+def missing(spec: DatasetSpec, root: Path | None) -> DataError:
+    """One line: what is not there, what to download from where, into which folder."""
+    how = spec.source.format(root="DIR" if root is None else root)
+    if root is None:
+        return DataError(f"{spec.name} needs a data folder (--data DIR or BENCH_DATA): {how}")
+    if not root.is_dir():
+        return DataError(f"{spec.name}: the data folder {root} (--data, BENCH_DATA) does not exist: {how}")
+    return DataError(f"{spec.name} not found under {root}: {how} (or: --data DIR, BENCH_DATA)")
+
+
+def first_folder(spec: DatasetSpec, root: Path | None, candidates: Sequence[str], holds: str) -> Path:
+    """The first of root's `candidates` that has an entry `holds`.
+
+    Raises:
+        DataError: none has, or there is no root; names what to download.
+    """
+    for candidate in candidates:
+        if root is not None and (root / candidate / holds).exists():
+            return root / candidate
+    raise missing(spec, root)
+
+
+def stat_files(where: Path, paths: Sequence[str]) -> list[File]:
+    """Sizes and times of files, sorted by path.
+
+    Raises:
+        DataError: one of them cannot be read; names it.
+    """
+    files = []
+    for path in sorted(paths):
+        try:
+            status = (where / path).stat()
+        except OSError as error:
+            raise DataError(f"cannot read {where / path}: {error.strerror}") from error
+        files.append(File(path, status.st_size, status.st_mtime_ns))
+    return files
+
+
+def list_images(where: Path, below: str) -> list[str]:
+    """Paths, relative to `where`, of the image files in its folder `below` and deeper; sorted.
+
+    Images are told by their suffix (`IMAGE_SUFFIXES`); names that begin with a dot are left out.
+
+    Raises:
+        DataError: a folder cannot be read; names it.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    found = []
+    for folder, folders, names in os.walk(where / below, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        prefix = Path(folder).relative_to(where).as_posix()
+        found += [
+            f"{prefix}/{name}"
+            for name in names
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+        ]
+    return sorted(found)
+
+
+def list_folders(where: Path) -> list[str]:
+    """Names of the folders in `where`, sorted; those that begin with a dot are left out.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return sorted(p.name for p in where.iterdir() if p.is_dir() and not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"cannot read {where}: {error.strerror}") from error
