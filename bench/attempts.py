@@ -6,7 +6,6 @@ exclusive link that publishes its result.
 
 import io
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -236,17 +235,21 @@ class Attempt:
         self._clear_temporary()
         return result
 
-    def fail(self, error: BaseException | str, trace: str = "") -> None:
-        """Mark the attempt failed, with the reason."""
-        self._close("failed", error, trace)
+    def fail(self, reason: str, kind: str = "Error", trace: str = "") -> None:
+        """Mark the attempt failed.
 
-    def interrupt(self, error: BaseException | str) -> None:
+        Args:
+            reason: one line.
+            kind: name of the error's class.
+            trace: what only log.txt should hold.
+        """
+        self._close("failed", reason, kind, trace)
+
+    def interrupt(self, reason: str) -> None:
         """Mark the attempt stopped on purpose; the next one goes on from its checkpoint."""
-        self._close("interrupted", error, "")
+        self._close("interrupted", reason, "Interrupted", "")
 
-    def _close(self, state: str, error: BaseException | str, trace: str) -> None:
-        text = str(error) or type(error).__name__
-        kind = type(error).__name__ if isinstance(error, BaseException) else "Error"
+    def _close(self, state: str, text: str, kind: str, trace: str) -> None:
         # Each by itself: on a full disk the log may still take a line where a new file has no room.
         problems: list[OSError] = []
         for write in (
@@ -260,7 +263,3 @@ class Attempt:
                 problems.append(problem)
         if problems:
             self._on_note(f"{self.dir} could not be marked {state}: {problems[0]}")
-
-    def discard(self) -> None:
-        """Remove the folder of an attempt that computed nothing."""
-        shutil.rmtree(self.dir, ignore_errors=True)

@@ -1,0 +1,221 @@
+"""A selection becomes cells: pretrainings, each with its probes, by content id. No torch; writes nothing."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.config import config_id, pretrain_config, probe_config
+from bench.data import registry as datasets
+from bench.errors import UsageError
+from bench.protocols import DEFAULT_PRESET
+from bench.records import Run, State, load_run
+from bench.selection import backbone_stride, freeze_points, select
+from models import registry as methods
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asked for, names resolved.
+
+    Attributes:
+        methods: names of the registry.
+        datasets: where the probes are trained and tested.
+        seeds: of pretraining.
+        probes: freeze points, as typed.
+        pretrain_on: data set of pretraining; None is each probe's own.
+        probe_seeds: so many probe seeds for each pretraining; None is one, equal to the pretraining's.
+        backbone: name of the network.
+        preset: smoke, quick or full.
+        protocol: paper, clean or reference.
+        settings: of `--set`, typed.
+        skip_corrupt: leave out images that cannot be decoded.
+    """
+
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    probes: tuple[str, ...] = ("all",)
+    pretrain_on: str | None = None
+    probe_seeds: int | None = None
+    backbone: str = "resnet9"
+    preset: str = DEFAULT_PRESET
+    protocol: str = "paper"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    skip_corrupt: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pretraining or one probe.
+
+    Attributes:
+        config: its whole configuration.
+        source: the data set as the user named it, by which it is loaded.
+    """
+
+    config: dict[str, Any]
+    source: str
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of the configuration."""
+        return config_id(self.config)
+
+    @property
+    def kind(self) -> str:
+        """Either "pretrain" or "probe"."""
+        return self.config["kind"]
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return (self.config if self.kind == "pretrain" else self.config["pretrain"])["method"]
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return label(self.config)
+
+
+def label(config: Mapping[str, Any]) -> str:
+    """What a person calls a cell, such as "patchvae cifar100 seed 0 conv1-5"."""
+    name = config["dataset"]["name"]
+    if config["kind"] == "pretrain":
+        return f"{config['method']} {name} seed {config['seed']} pretrain"
+    pretrain = config["pretrain"]
+    words = [pretrain["method"], name, "seed", str(pretrain["seed"])]
+    if pretrain["dataset"]["name"] != name:
+        words.append(f"from {pretrain['dataset']['name']}")
+    words.append(config["freeze"] if config["freeze"] != "none" else "end to end")
+    if config["seed"] != pretrain["seed"]:
+        words.append(f"probe seed {config['seed']}")
+    return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A pretraining and the probes that need it: they run together, in this order."""
+
+    pretrain: Cell
+    probes: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a selection, each once, in the order in which they are run.
+
+    Attributes:
+        groups: seed by seed, so that what is there early already compares all methods.
+        located: data set as named -> what `bench.data.registry.locate` found.
+    """
+
+    groups: tuple[Group, ...]
+    located: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> Iterator[Cell]:
+        """Every cell."""
+        for group in self.groups:
+            yield group.pretrain
+            yield from group.probes
+
+    def __len__(self) -> int:
+        return sum(1 + len(group.probes) for group in self.groups)
+
+
+@dataclass(frozen=True)
+class _Source:
+    name: str
+    identity: dict[str, Any]
+    image_size: int | None
+    flip: bool
+
+
+def _source(name: str, root: Path | None, skip_corrupt: bool) -> _Source:
+    row = datasets.spec(name)
+    return _Source(name, datasets.identity(name, root, skip_corrupt), row.image_size, row.flip)
+
+
+def make_plan(selection: Selection, root: Path | None = None) -> Plan:
+    """The cells of a selection.
+
+    Args:
+        selection: what was asked for.
+        root: folder of the data sets.
+
+    Raises:
+        UsageError: a data set is missing, a freeze point unknown, a value refused. Nothing was written.
+    """
+    points = freeze_points(selection.backbone)
+    freezes = select("freeze point", selection.probes, points)
+    origins = (selection.pretrain_on,) if selection.pretrain_on else ()
+    names: list[str] = list(dict.fromkeys(origins + selection.datasets))
+    located = {name: datasets.locate(name, root) for name in names}
+    sources = {name: _source(name, root, selection.skip_corrupt) for name in names}
+    stride = backbone_stride(selection.backbone)
+    for source in sources.values():
+        if stride and source.image_size and source.image_size < stride:
+            raise UsageError(
+                f"{source.name}: images of {source.image_size} pixels are smaller than the stride of"
+                f" {selection.backbone}, {stride} pixels"
+            )
+    probes: dict[str, dict[str, Cell]] = {}
+    pretrains: dict[str, Cell] = {}
+    for seed in selection.seeds:
+        for name in selection.datasets:
+            for method in selection.methods:
+                origin = sources[selection.pretrain_on or name]
+                pretrain = _pretrain(selection, method, origin, seed)
+                pretrains.setdefault(pretrain.id, pretrain)
+                mine = probes.setdefault(pretrain.id, {})
+                for probe in _probes(selection, pretrain, sources[name], freezes, seed):
+                    mine.setdefault(probe.id, probe)
+    groups = tuple(Group(cell, tuple(probes[key].values())) for key, cell in pretrains.items())
+    return Plan(groups, located)
+
+
+def _pretrain(selection: Selection, method: str, source: _Source, seed: int) -> Cell:
+    config = pretrain_config(
+        method,
+        source.identity,
+        image_size=source.image_size,
+        flip=source.flip,
+        seed=seed,
+        backbone=selection.backbone,
+        protocol=selection.protocol,
+        preset=selection.preset,
+        settings=selection.settings,
+    )
+    return Cell(config, source.name)
+
+
+def _probes(
+    selection: Selection, pretrain: Cell, source: _Source, freezes: list[str], seed: int
+) -> Iterator[Cell]:
+    end_to_end = methods.spec(pretrain.method).end_to_end
+    seeds = [seed] if selection.probe_seeds is None else range(selection.probe_seeds)
+    for probe_seed in seeds:
+        for freeze in ["none"] if end_to_end else freezes:
+            config = probe_config(
+                pretrain.config,
+                source.identity,
+                image_size=source.image_size,
+                flip=source.flip,
+                seed=probe_seed,
+                freeze=freeze,
+                protocol=selection.protocol,
+                preset=selection.preset,
+                settings=selection.settings,
+            )
+            yield Cell(config, source.name)
+
+
+def states(plan: Plan, results: Path) -> dict[str, tuple[State, Run | None]]:
+    """Which cells are new, running, interrupted, failed or done, by id."""
+    found: dict[str, tuple[State, Run | None]] = {}
+    for cell in plan.cells:
+        run = load_run(results, cell.id)
+        found[cell.id] = ("new", None) if run is None else (run.state, run)
+    return found
