@@ -1,0 +1,84 @@
+"""The command line: parse, call, print. Commands are loaded when they are called, torch when a cell runs."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from bench import __version__
+from bench.errors import BenchError
+
+# Name of a command -> what `bench --help` says of it. Each is `command` in the module of its name.
+COMMANDS: dict[str, str] = {
+    "run": "Pretrain methods, probe them, keep what came out.",
+    "report": "Tables and figures of what is there.",
+    "list": "What there is: methods, data sets, backbones, runs, architectures.",
+    "show": "Everything about one run.",
+    "doctor": "Whether this machine is ready.",
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        return importlib.import_module(f"bench.commands.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from bench.errors import choice_error
+
+            raise choice_error("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="bench")
+def cli() -> None:
+    """Compare representation learners: same backbone, data order, probe and budget; several seeds, paired.
+
+    \b
+    bench run -m patchvae,beta-vae,random -d digits -s 2
+    bench report
+    """  # noqa: D301
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Returns:
+        The exit code: 0 all done, 1 some cells failed, 2 usage, 3 stopped early, resumable, 130 interrupted.
+    """
+    try:
+        code = cli.main(args=None if argv is None else list(argv), prog_name="bench", standalone_mode=False)
+    except BenchError as error:
+        return _refuse(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return 2
+    except click.ClickException as error:
+        return _refuse(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _refuse("interrupted", 130)
+    except BrokenPipeError:
+        # The reader, such as `head`, has had enough; keep Python from saying so once more at its exit.
+        sys.stderr.close()
+        return 0
+    return code if isinstance(code, int) else 0
+
+
+def _refuse(text: str, code: int) -> int:
+    click.echo(f"bench: error: {' '.join(text.split())}", err=True)
+    return code

@@ -1,0 +1,320 @@
+"""`bench run`."""
+
+import contextlib
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench.commands.options import data_option, json_option, results_option, table, user_path
+from bench.config import parse_settings, schedule
+from bench.data import registry as datasets
+from bench.errors import DataError
+from bench.files import dumps
+from bench.launch.control import RunOptions, Stop
+from bench.launch.device import DEVICES, resolve_device
+from bench.launch.local import LocalRunner
+from bench.launch.outcome import Outcome, Summary
+from bench.plan import Plan, Selection, make_plan, states
+from bench.progress import duration, make_display
+from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
+from bench.records import Run, State, check_results, open_results
+from bench.selection import backbone_stride, parse_duration, parse_seeds, select
+from models import registry as methods
+
+if TYPE_CHECKING:
+    from bench.data.arrays import Dataset
+
+States = Mapping[str, tuple[State, Run | None]]
+
+
+def _choice(names: Any) -> click.Choice:
+    return click.Choice(list(names))
+
+
+@click.command("run")
+@click.option(
+    "-m",
+    "--methods",
+    "method_names",
+    multiple=True,
+    metavar="NAMES",
+    default=("all",),
+    show_default="all",
+    help="Methods: commas, globs, all, !x takes x out.",
+)
+@click.option(
+    "-d",
+    "--datasets",
+    "dataset_names",
+    multiple=True,
+    metavar="NAMES",
+    default=("digits",),
+    show_default="digits",
+    help="Data sets; folder:PATH is your own.",
+)
+@click.option(
+    "-s",
+    "--seeds",
+    default="3",
+    show_default=True,
+    metavar="SEEDS",
+    help="3 is 0,1,2; 2-4 is 2,3,4; 0,7 is those two.",
+)
+@click.option(
+    "--probes",
+    multiple=True,
+    metavar="NAMES",
+    default=("all",),
+    show_default="all",
+    help="Freeze points: conv1, conv1-3, conv1-5 (stage1, ... of other backbones).",
+)
+@click.option("--pretrain-on", metavar="NAME", help="Pretrain on this data set, probe on -d.")
+@click.option(
+    "--probe-seeds",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Probe each pretraining with seeds 0..N-1 (default: with its own seed).",
+)
+@click.option("--backbone", default="resnet9", show_default=True, metavar="NAME", help="Any CNN of timm.")
+@click.option(
+    "--preset",
+    type=_choice(PRESETS),
+    default=DEFAULT_PRESET,
+    show_default=True,
+    help="Epochs: smoke to see that it runs, quick for minutes, full as the paper.",
+)
+@click.option(
+    "--protocol",
+    type=_choice(PROTOCOLS),
+    default="paper",
+    show_default=True,
+    help="What is left open by the paper, filled three ways.",
+)
+@click.option(
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A setting, such as num_parts=8, pretrain.epochs=2, probe.lr=0.1. Repeatable.",
+)
+@click.option("--device", type=_choice(DEVICES), default="auto", show_default=True)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads a cell.")
+@results_option
+@data_option
+@click.option("--download", is_flag=True, help="Fetch data sets that are missing, where a program can.")
+@click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
+@click.option("--dry-run", is_flag=True, help="Show the cells and write nothing.")
+@click.option("--force", is_flag=True, help="Run what is done again, from the start.")
+@click.option("--retry-failed", is_flag=True, help="Run what failed again.")
+@click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a cell fails.")
+@click.option("--time-budget", metavar="TIME", help="Save and stop after 90s, 9m, 1h30m.")
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    metavar="STEPS",
+    help="Save so often (default: once a minute).",
+)
+@json_option
+def command(**given: Any) -> int:
+    """Pretrain methods, probe them at every freeze point, keep what came out.
+
+    What is done is never done twice, and what was stopped goes on where it was: type the same line again.
+
+    \b
+    bench run -m patchvae,beta-vae,random -d digits -s 2
+    bench run -m all,!*-gan* -d cifar100 --preset full --time-budget 8h
+    bench run -m supervised --pretrain-on cifar100 -d folder:birds
+    """  # noqa: D301
+    methods.load_plugins()
+    results: Path = user_path(given["results"]) or Path("results")
+    root = user_path(given["root"])
+    as_json = given["as_json"]
+    budget = parse_duration(given["time_budget"]) if given["time_budget"] else None
+    say = _Voice(as_json)
+    selection = _selection(given)
+    if given["download"]:
+        _download(selection, root, say)
+    plan = make_plan(selection, root)
+    if given["dry_run"]:
+        check_results(results)
+    else:
+        open_results(results, create=False)
+    found = states(plan, results)
+    if given["dry_run"]:
+        _show_plan(plan, found, results, say)
+        return 0
+    say(f"results: {results.absolute()}")
+    stop = Stop(budget, lambda name: say(f"{name}: saving, then stopping; once more ends at once"))
+    again = given["force"], given["retry_failed"]
+    todo = [cell for cell in plan.cells if _to_run(found[cell.id][0], *again)]
+    say(_counts(plan, found) + (f"; running {len(todo)}" if todo else ""))
+    device, device_name = resolve_device(given["device"]) if todo else ("cpu", "")
+    data = _load(dict.fromkeys(cell.source for cell in todo), root, selection, say)
+    open_results(results)
+    begun = time.monotonic()
+    with stop, make_display(Counter(cell.kind for cell in todo), say.stream) as display:
+        runner = LocalRunner(
+            results,
+            data.__getitem__,
+            display,
+            stop,
+            device,
+            device_name,
+            RunOptions(checkpoint_every_steps=given["checkpoint_every"], threads=given["threads"]),
+            fail_fast=not given["keep_going"],
+            force=given["force"],
+            retry_failed=given["retry_failed"],
+        )
+        summary = runner.run(plan)
+    _close(summary, results, time.monotonic() - begun, say)
+    return summary.exit_code
+
+
+class _Voice:
+    """Lines for a person: on standard output, or on standard error where that is for JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.stream = sys.stderr if as_json else sys.stdout
+
+    def __call__(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            # A terminal that went away must not stop the run.
+            print(text, file=self.stream, flush=True)
+
+    def object(self, value: Mapping[str, Any]) -> None:
+        """The JSON object, if one was asked for."""
+        if self.as_json:
+            print(dumps(value, indent=1))
+
+
+def _selection(given: Mapping[str, Any]) -> Selection:
+    names = select("method", given["method_names"], methods.METHODS)
+    where = select("data set", given["dataset_names"], datasets.DATASETS, "folder:")
+    origin = given["pretrain_on"]
+    if origin is not None:
+        datasets.spec(origin)
+    return Selection(
+        methods=tuple(names),
+        datasets=tuple(where),
+        seeds=tuple(parse_seeds(given["seeds"])),
+        probes=given["probes"],
+        pretrain_on=origin,
+        probe_seeds=given["probe_seeds"],
+        backbone=given["backbone"],
+        preset=given["preset"],
+        protocol=given["protocol"],
+        settings=parse_settings(given["pairs"], names),
+        skip_corrupt=given["skip_corrupt"],
+    )
+
+
+def _download(selection: Selection, root: Path | None, say: _Voice) -> None:
+    for name in dict.fromkeys([*selection.datasets, selection.pretrain_on or selection.datasets[0]]):
+        try:
+            datasets.locate(name, root)
+        except DataError:
+            say(f"{name}: downloading")
+            datasets.download(name, root)
+
+
+def _load(
+    names: Mapping[str, Any], root: Path | None, selection: Selection, say: _Voice
+) -> "dict[str, Dataset]":
+    """Every data set that is needed, read before any work starts: what is wrong with one is said now."""
+    # A cell whose data set is not loaded is one that is not computed.
+    loaded = {}
+    for name in names:
+        options: dict[str, Any] = {}
+        if (stride := backbone_stride(selection.backbone)) is not None:
+            options["min_side"] = stride
+        data = datasets.load(name, root, selection.skip_corrupt, **options)
+        if data.corrupt:
+            say(f"{name}: {len(data.corrupt)} broken images are left out, the first is {data.corrupt[0]}")
+        loaded[name] = data
+    return loaded
+
+
+def _to_run(state: State, force: bool, retry_failed: bool) -> bool:
+    return force or state in ("new", "interrupted", "running") or (state == "failed" and retry_failed)
+
+
+def _counts(plan: Plan, found: States) -> str:
+    counts = Counter(found[cell.id][0] for cell in plan.cells)
+    order: tuple[State, ...] = ("done", "running", "interrupted", "failed", "new")
+    return f"{len(plan)} cells: " + ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+
+
+def _show_plan(plan: Plan, found: States, results: Path, say: _Voice) -> None:
+    rows = [[cell.id, found[cell.id][0], cell.label, schedule(cell.config)] for cell in plan.cells]
+    say(table(["id", "state", "cell", "epochs"], rows))
+    say(f"{_counts(plan, found)} in {results.absolute()}; nothing was written")
+    cells = [
+        {
+            "id": cell.id,
+            "kind": cell.kind,
+            "state": found[cell.id][0],
+            "label": cell.label,
+            "config": cell.config,
+        }
+        for cell in plan.cells
+    ]
+    say.object({"results": str(results), "cells": cells})
+
+
+def _command_line(*more: str, without: tuple[str, ...] = ()) -> str:
+    words = [word for word in sys.argv[1:] if word not in (*more, *without)]
+    return shlex.join(["bench", *words, *more])
+
+
+def _close(summary: Summary, results: Path, seconds: float, say: _Voice) -> None:
+    failed, skipped = summary.of("failed"), summary.of("skipped")
+    for outcome in failed:
+        say(
+            f"failed: {outcome.cell.label}: {outcome.reason}"
+            + (f" (log {outcome.log})" if outcome.log else "")
+        )
+    if skipped:
+        say(f"skipped: {len(skipped)} probes of pretrainings that failed")
+    if elsewhere := summary.of("elsewhere"):
+        say(f"running elsewhere: {len(elsewhere)} cells ({elsewhere[0].reason})")
+    done, kept = len(summary.of("done")), len(summary.of("kept"))
+    say(f"{done + kept} of {summary.total} cells are done ({done} now, in {duration(seconds)})")
+    report = shlex.join(["bench", "report", "--results", str(results)])
+    follow = report
+    if summary.stopped is not None:
+        follow = _command_line()
+        say(f"stopped: {summary.stopped}; to go on: {follow}")
+    elif failed:
+        follow = _command_line("--retry-failed")
+        say(f"to retry what failed: {follow}")
+    elif elsewhere:
+        follow = _command_line()
+        say(f"when those are done: {follow}")
+    say(f"next: {report}" if done + kept else f"next: {follow}")
+    say.object(
+        {
+            "results": str(results),
+            "cells": summary.total,
+            "done": kept + done,
+            "ran": done,
+            "failed": [_facts(outcome) for outcome in failed],
+            "skipped": [_facts(outcome) for outcome in skipped],
+            "elsewhere": [_facts(outcome) for outcome in elsewhere],
+            "stopped": str(summary.stopped) if summary.stopped else None,
+            "seconds": seconds,
+            "exit_code": summary.exit_code,
+            "next": follow,
+        }
+    )
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    log = str(outcome.log) if outcome.log else None
+    return {"id": outcome.cell.id, "label": outcome.cell.label, "reason": outcome.reason, "log": log}
