@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from bench.data.source import DatasetSpec, File, Progress, Source
 from bench.errors import DataError
 
 SCHEMA = 1
+IN_USE_SECONDS = 24 * 3600
 JSON = "fingerprint.json"
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -72,12 +74,10 @@ def prepared(
     for folder in folders:
         entry = Entry(folder, spec, source, files, skip_corrupt)
         try:
-            with _locked(folder):
+            with _locked(folder) as alone:
                 found = entry.open()  # another process may have finished it meanwhile
                 if found is None:
-                    decoded = source.read(skip_corrupt, progress)
-                    _refuse_small(spec.name, decoded.smallest, decoded.smallest_name, min_side)
-                    entry.write(decoded)
+                    entry.write(_read(spec, source, skip_corrupt, min_side, progress), sweep=alone)
                     found = entry.open()
                     if found is None:
                         raise DataError(f"{entry.path} was written but cannot be read back")
@@ -89,9 +89,7 @@ def prepared(
                 ) from error
             unwritable.append(f"{folder} ({error.strerror or error})")
     if source.light:
-        decoded = source.read(skip_corrupt, progress)
-        _refuse_small(spec.name, decoded.smallest, decoded.smallest_name, min_side)
-        return decoded.dataset(spec.name, spec.flip)
+        return _read(spec, source, skip_corrupt, min_side, progress).dataset(spec.name, spec.flip)
     raise DataError(
         f"nowhere to keep the arrays of {spec.name}: cannot write to"
         f" {', '.join(unwritable)}; set BENCH_CACHE to a folder that can be written"
@@ -108,14 +106,15 @@ class Entry:
         inside = where is not None and where.is_relative_to(folder.parent)
         self.folder = folder
         self.place = "" if where is None else str(where.relative_to(folder.parent) if inside else where)
-        self.settings = [SCHEMA, spec.name, spec.version, spec.image_size, skip_corrupt, *source.settings]
+        kind = spec.name.partition(":")[0]  # of folder:PATH; its path is the place
+        self.settings = [SCHEMA, kind, spec.version, spec.image_size, skip_corrupt, *source.settings]
         self.listing = hashlib.sha256(json.dumps(list(files)).encode()).hexdigest()
         self.files = files
-        stem = re.sub(r"[^\w.-]+", "-", spec.name.replace(str(where), where.name) if where else spec.name)[
-            -60:
-        ]
+        stem = (
+            kind if kind == spec.name or where is None else re.sub(r"[^\w.-]+", "-", f"{kind}-{where.name}")
+        )
         key = hashlib.sha256(json.dumps([self.settings, self.place, self.listing]).encode()).hexdigest()
-        self.path = folder / f"{stem}-{key[:16]}"
+        self.path = folder / f"{stem[:80]}-{key[:16]}"
 
     def open(self) -> tuple[Decoded, str] | None:
         """The arrays and their sha256; None if the entry is not there or damaged."""
@@ -129,6 +128,8 @@ class Entry:
             arrays = {name: np.load(self.path / f"{name}.npy", mmap_mode="r") for name in about["arrays"]}
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        with contextlib.suppress(OSError):
+            os.utime(self.path / JSON)  # in use: see _remove_outdated
         decoded = Decoded(
             images=arrays["images"],
             labels=np.array(arrays["labels"]),
@@ -144,9 +145,15 @@ class Entry:
         )
         return decoded, about["sha256"]
 
-    def write(self, decoded: Decoded) -> None:
-        """Publish the arrays under the entry's name; remove what they replace. Call it under the lock."""
-        self._sweep()
+    def write(self, decoded: Decoded, sweep: bool) -> None:
+        """Publish the arrays under the entry's name.
+
+        Args:
+            decoded: what to publish.
+            sweep: remove what killed processes of this machine left; only for the holder of the lock.
+        """
+        for left in self.folder.glob(f"{_partial_prefix()}*") if sweep else ():
+            shutil.rmtree(left, ignore_errors=True)
         partial = self.folder / f"{_partial_prefix()}{uuid.uuid4().hex}"
         partial.mkdir()
         try:
@@ -187,32 +194,42 @@ class Entry:
             "smallest_name": decoded.smallest_name,
         }
 
-    def _sweep(self) -> None:
-        """Remove what a killed process of this machine left: only the holder of the lock writes here."""
-        for left in self.folder.glob(f"{_partial_prefix()}*"):
-            shutil.rmtree(left, ignore_errors=True)
-
     def _remove_outdated(self) -> None:
-        """Remove entries of the same settings and place whose source has changed since."""
+        """Remove entries whose source has changed since and that nobody has opened for a day.
+
+        A day, because another machine may have the files of an outdated one memory-mapped.
+        """
         for other in self.folder.glob(f"*/{JSON}"):
             if other.parent == self.path or other.parent.name.startswith("."):
                 continue
             with contextlib.suppress(OSError, ValueError, KeyError):
                 about = json.loads(other.read_text())
-                if about["settings"] == self.settings and about["source"] == self.place:
+                same = about["settings"] == self.settings and about["source"] == self.place
+                if same and time.time() - other.stat().st_mtime > IN_USE_SECONDS:
                     shutil.rmtree(other.parent)
+
+
+def _read(
+    spec: DatasetSpec, source: Source, skip_corrupt: bool, min_side: int, progress: Progress | None
+) -> Decoded:
+    try:
+        decoded = source.read(skip_corrupt, progress)
+    except OSError as error:  # not to be taken for a cache folder that cannot be written
+        raise DataError(f"{spec.name}: cannot read {error.filename}: {error.strerror}") from error
+    _refuse_small(spec.name, decoded, min_side)
+    return decoded
 
 
 def _accept(found: tuple[Decoded, str], spec: DatasetSpec, min_side: int) -> Dataset:
     decoded, sha256 = found
-    _refuse_small(spec.name, decoded.smallest, decoded.smallest_name, min_side)
+    _refuse_small(spec.name, decoded, min_side)
     return decoded.dataset(spec.name, spec.flip, sha256)
 
 
-def _refuse_small(name: str, side: int, path: str, min_side: int) -> None:
-    if side < min_side:
+def _refuse_small(name: str, decoded: Decoded, min_side: int) -> None:
+    if decoded.smallest is not None and decoded.smallest < min_side:
         raise DataError(
-            f"{name}: {path} has only {side} pixels on its shorter side;"
+            f"{name}: {decoded.smallest_name} has only {decoded.smallest} pixels on its shorter side;"
             f" the backbone's stride needs {min_side}"
         )
 
@@ -223,16 +240,18 @@ def _partial_prefix() -> str:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[bool]:
     """One preparation at a time in a folder; the kernel lets go when its holder dies.
 
-    Where the file system has no locks two may work side by side, and the first to finish is kept.
+    Yields False where the file system has no locks: two may work side by side, the first to finish is kept.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("a") as lock:
+        locked = False
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+            locked = True
+        yield locked
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> int:
