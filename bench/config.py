@@ -4,6 +4,7 @@ Device, threads, workers and paths are not in it: they do not change what a cell
 """
 
 import dataclasses
+import difflib
 import functools
 import hashlib
 import json
@@ -99,7 +100,11 @@ def parse_settings(pairs: tuple[str, ...] | list[str], names: list[str]) -> dict
         if not equals or not key:
             raise UsageError(f"--set {pair!r}: write key=value, such as --set pretrain.epochs=2")
         if key not in hints:
-            raise choice_error("setting", key, sorted(hints))
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(
+                f"no selected method has a setting {key!r}: {hint}`bench list settings` names all"
+            )
         settings[key] = parse_value(key, text, hints[key])
     return settings
 

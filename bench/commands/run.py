@@ -24,7 +24,7 @@ from bench.plan import Plan, Selection, make_plan, states
 from bench.progress import duration, make_display
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
 from bench.records import Run, State, check_results, open_results
-from bench.selection import backbone_stride, parse_duration, parse_seeds, select
+from bench.selection import backbone_stride, parse_duration, parse_seeds, select, split
 from models import registry as methods
 
 if TYPE_CHECKING:
@@ -196,6 +196,10 @@ class _Voice:
 
 def _selection(given: Mapping[str, Any]) -> Selection:
     names = select("method", given["method_names"], methods.METHODS)
+    for name in split(given["dataset_names"]):
+        # A plain name that is wrong gets the registry's own answer.
+        if name != "all" and not set("*?[!") & set(name):
+            datasets.spec(name)
     where = select("data set", given["dataset_names"], datasets.DATASETS, "folder:")
     origin = given["pretrain_on"]
     if origin is not None:

@@ -1,0 +1,158 @@
+"""`bench list`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.commands.options import data_option, json_option, results_option, table, user_path
+from bench.config import GROUPS, fields_of, schedule
+from bench.data import registry as datasets
+from bench.files import dumps
+from bench.plan import label
+from bench.progress import show_result
+from bench.records import load_runs
+from bench.selection import FREEZE_POINTS, STRIDES
+from models import registry as methods
+
+
+@click.group("list")
+def command() -> None:
+    """What there is: methods, their settings, data sets, backbones, runs, architectures."""
+
+
+def _print(header: list[str], rows: list[list[Any]], facts: list[dict[str, Any]], as_json: bool) -> None:
+    click.echo(dumps(facts, indent=1) if as_json else table(header, rows))
+
+
+@command.command("methods")
+@json_option
+def list_methods(as_json: bool) -> None:
+    """Methods and controls."""
+    methods.load_plugins()
+    facts = [
+        {
+            "name": row.name,
+            "title": row.title,
+            "control": row.control,
+            "labels": row.labels,
+            "version": row.version,
+            "settings": {k: getattr(row.config_cls(), k) for k in methods.setting_names(row.name)},
+        }
+        for row in methods.METHODS.values()
+    ]
+    rows = []
+    for fact in facts:
+        kind = "control" if fact["control"] else "labels" if fact["labels"] else "no labels"
+        rows.append([fact["name"], fact["title"], kind, f"{len(fact['settings'])} settings"])
+    _print(["name", "title", "learns from", "see bench list settings"], rows, facts, as_json)
+
+
+@command.command("settings")
+@json_option
+def list_settings(as_json: bool) -> None:
+    """What --set may change, and the default."""
+    methods.load_plugins()
+    found: dict[str, dict[str, Any]] = {}
+    for row in methods.METHODS.values():
+        defaults = row.config_cls()
+        for key in methods.setting_names(row.name):
+            fact = found.setdefault(key, {"name": key, "default": getattr(defaults, key), "methods": []})
+            fact["methods"].append(row.name)
+    for group, cls in GROUPS.items():
+        defaults = cls()
+        for key in fields_of(cls):
+            found[f"{group}.{key}"] = {
+                "name": f"{group}.{key}",
+                "default": getattr(defaults, key),
+                "methods": list(methods.METHODS),
+            }
+    facts = list(found.values())
+    rows = []
+    for fact in facts:
+        every = len(fact["methods"]) == len(methods.METHODS)
+        rows.append([fact["name"], fact["default"], "all" if every else ", ".join(fact["methods"])])
+    _print(["setting", "default", "methods"], rows, facts, as_json)
+
+
+@command.command("datasets")
+@data_option
+@json_option
+def list_datasets(root: Path | None, as_json: bool) -> None:
+    """Data sets, and whether they are there."""
+    facts = [datasets.describe(name, user_path(root)) for name in datasets.DATASETS]
+    rows = [
+        [
+            fact["name"],
+            fact["image_size"],
+            fact["num_classes"],
+            fact["num_train"],
+            fact["num_test"],
+            "found" if fact["found"] else fact["problem"],
+        ]
+        for fact in facts
+    ]
+    rows.append(["folder:PATH", "", "", "", "", "your own: train/ and val/ or test/, one folder a class"])
+    _print(["name", "pixels", "classes", "train", "test", "here"], rows, facts, as_json)
+
+
+@command.command("backbones")
+@click.option("--all", "everything", is_flag=True, help="Every model of timm; takes some seconds.")
+@json_option
+def list_backbones(everything: bool, as_json: bool) -> None:
+    """Networks that may be probed, and where they may be frozen."""
+    facts: list[dict[str, Any]] = [
+        {"name": name, "stride": STRIDES[name], "freeze_points": points}
+        for name, points in FREEZE_POINTS.items()
+    ]
+    if everything:
+        import timm
+
+        facts += [{"name": name} for name in timm.list_models() if name not in FREEZE_POINTS]
+    rows = [[f["name"], f.get("stride"), ", ".join(f.get("freeze_points", ()))] for f in facts]
+    _print(["name", "stride", "freeze points"], rows, facts, as_json)
+    if not everything and not as_json:
+        click.echo("and any CNN of timm that is a plain sequence of stages: bench list backbones --all")
+
+
+@command.command("runs")
+@results_option
+@json_option
+def list_runs(results: Path, as_json: bool) -> None:
+    """What was run, and how it ended."""
+    facts = []
+    for run in load_runs(user_path(results) or results):
+        error = run.status.get("error") if run.result is None else None
+        facts.append(
+            {
+                "id": run.id,
+                "state": run.state,
+                "kind": run.config["kind"],
+                "label": label(run.config),
+                "epochs": schedule(run.config),
+                "found": show_result(run.result) or error or "",
+                "dir": run.dir,
+            }
+        )
+    facts.sort(key=lambda fact: fact["label"])
+    rows = [[f[key] for key in ("id", "state", "label", "epochs", "found")] for f in facts]
+    if not facts and not as_json:
+        click.echo(f"no runs in {results}")
+        return
+    _print(["id", "state", "cell", "epochs", "result"], rows, facts, as_json)
+
+
+@command.command("architectures")
+@json_option
+def list_architectures(as_json: bool) -> None:
+    """The paper's Tables 8 to 12, from the live modules."""
+    from models.architectures import tables
+
+    found = list(tables())
+    if as_json:
+        click.echo(dumps([dataclasses.asdict(one) for one in found], indent=1))
+        return
+    for one in found:
+        click.echo(f"Table {one.number}: {one.title}")
+        click.echo(table(list(one.columns), [list(row) for row in one.rows]) + "\n")
