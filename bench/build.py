@@ -48,7 +48,9 @@ def build_method(config: Mapping[str, Any], num_classes: int | None) -> Method:
     seed, size = int(config["seed"]), int(config["image_size"])
     backbone = build_backbone(config["backbone"], seed)
     if size < backbone.stride:
-        raise UsageError(f"images of {size} pixels are smaller than {config['backbone']}'s stride {backbone.stride}")
+        raise UsageError(
+            f"images of {size} pixels are smaller than {config['backbone']}'s stride {backbone.stride}"
+        )
     try:
         with seeded_init(seed, "init", "heads"):
             return method_class(settings, backbone, size, num_classes)

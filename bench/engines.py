@@ -22,7 +22,9 @@ class Engine(Protocol):
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]
 
-    def losses(self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]) -> Losses:
+    def losses(
+        self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]
+    ) -> Losses:
         """Losses of a phase on a batch."""
         ...
 
@@ -32,10 +34,12 @@ class PlainEngine:
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.parameters = dict(method.named_parameters())
-        self.buffers = dict(method.named_buffers())
+        self.parameters: dict[str, Tensor] = dict(method.named_parameters())
+        self.buffers: dict[str, Tensor] = dict(method.named_buffers())
 
-    def losses(self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]) -> Losses:
+    def losses(
+        self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]
+    ) -> Losses:
         """Scalars."""
         return self.method(phase.loss, batch, noise, schedule)
 
@@ -52,7 +56,9 @@ class StackedEngine:
         self.parameters, self.buffers = stack_module_state(list(methods))  # pyright: ignore[reportArgumentType]
         self.num_seeds = len(methods)
 
-    def losses(self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]) -> Losses:
+    def losses(
+        self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]
+    ) -> Losses:
         """One value a seed: [seeds]."""
 
         def one(parameters: dict, buffers: dict, batch: Batch, noise: dict) -> Losses:
@@ -74,7 +80,9 @@ def updated_names(method: Method, phase: Phase) -> list[str]:
     return [n for n, p in method.named_parameters() if n.startswith(prefixes) and p.requires_grad]
 
 
-def draw(spec: Mapping[str, Noise], count: int, seed: int, phase: str, step: int, like: Tensor) -> dict[str, Tensor]:
+def draw(
+    spec: Mapping[str, Noise], count: int, seed: int, phase: str, step: int, like: Tensor
+) -> dict[str, Tensor]:
     """The noise of one phase of one step for one seed: {name: [count, *shape]}."""
     draws = {}
     for name, noise in spec.items():
@@ -109,7 +117,9 @@ def train_step(
         losses = engine.losses(phase, batch, noise, schedule)
         names = updated_names(engine.method, phase)
         parameters = [engine.parameters[name] for name in names]
-        grads = torch.autograd.grad(losses["loss"].sum(), parameters, allow_unused=True, materialize_grads=True)
+        grads = torch.autograd.grad(
+            losses["loss"].sum(), parameters, allow_unused=True, materialize_grads=True
+        )
         if not phase.keep_grad:
             kept = {}
         kept = {name: kept[name] + g if name in kept else g for name, g in zip(names, grads, strict=True)}

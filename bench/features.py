@@ -27,7 +27,9 @@ class ComputedFeatures:
     probe trains, as the authors' code does although it calls these layers frozen.
     """
 
-    def __init__(self, pixels: Pixels, backbone: Backbone, stages: int, batch_statistics: bool = False) -> None:
+    def __init__(
+        self, pixels: Pixels, backbone: Backbone, stages: int, batch_statistics: bool = False
+    ) -> None:
         self.pixels, self.backbone, self.stages = pixels, backbone, stages
         self.batch_statistics = batch_statistics
 

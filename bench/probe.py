@@ -222,7 +222,12 @@ class _Run:
             tensors = {f"predictions.{k}": v for k, v in self.predictions.items()}
             meta = {"rows": self.rows, "best": self.best, "step": self.done, "images": self.images}
             self.attempt.save_checkpoint(
-                {**module_state(self.model, "model."), **optimizer_state(self.optimizer), **means.state(), **tensors},
+                {
+                    **module_state(self.model, "model."),
+                    **optimizer_state(self.optimizer),
+                    **means.state(),
+                    **tensors,
+                },
                 {**meta, "epoch_count": means.count, "seconds": pace.seconds},
             )
 

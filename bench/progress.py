@@ -82,10 +82,8 @@ def end_line(outcome: Outcome) -> str:
         return f"{label}: done in {duration(outcome.seconds)}" + (f", {found}" if found else "")
     if outcome.state == "failed":
         return f"{label}: FAILED: {outcome.reason}" + (f" (log {outcome.log})" if outcome.log else "")
-    words = {"kept": "done before", "elsewhere": "running elsewhere", "stopped": "stopped"}
-    return f"{label}: {words.get(outcome.state, outcome.state)}" + (
-        f": {outcome.reason}" if outcome.reason else ""
-    )
+    words = {"kept": "done before", "elsewhere": "running elsewhere", "skipped": "skipped"}
+    return f"{label}: " + ": ".join(part for part in (words.get(outcome.state), outcome.reason) if part)
 
 
 class PlainDisplay:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -12,6 +13,8 @@ from models.backbones import Backbone
 from models.configs import AutoencoderConfig
 from models.method import Batch, Losses, Method, Noises, Phase, Schedule
 from models.networks import ImageDiscriminator
+
+AutoencoderT = TypeVar("AutoencoderT", bound=AutoencoderConfig)
 
 
 @dataclass
@@ -29,7 +32,7 @@ class Posterior:
     terms: Losses
 
 
-class Autoencoder(Method):
+class Autoencoder(Method[AutoencoderT]):
     """Minimises ||x - x_hat||^2 + KL (equations 3 and 8), summed over pixels and latents, mean over the batch.
 
     With `weighted` the squared error is weighted by `losses.laplacian_weights` (L_w, section 3.4). With
@@ -40,13 +43,12 @@ class Autoencoder(Method):
     Differs from the reference: gradients are cleared before the adversarial step unless `elbo_twice` is set.
     """
 
-    config: AutoencoderConfig
     coder: tuple[str, ...] = ("backbone", "heads", "decoder")
     heads: nn.Module
     decoder: nn.Module
 
     def __init__(
-        self, config: AutoencoderConfig, backbone: Backbone, image_size: int, num_classes: int | None = None
+        self, config: AutoencoderT, backbone: Backbone, image_size: int, num_classes: int | None = None
     ) -> None:
         super().__init__(config, backbone, image_size, num_classes)
         if config.adversarial:

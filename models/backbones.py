@@ -131,7 +131,8 @@ def _create(name: str, check: bool = True) -> nn.Module:
     """
     plain_resnet = name.startswith("resnet") and not name.startswith("resnetv2")
     try:
-        net = timm.create_model(name, num_classes=0, **({"zero_init_last": False} if plain_resnet else {}))
+        options: dict[str, Any] = {"zero_init_last": False} if plain_resnet else {}
+        net = timm.create_model(name, num_classes=0, **options)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"timm cannot build backbone {name!r}: {error}") from error
     if not getattr(net, "feature_info", None):

@@ -1,4 +1,4 @@
-"""beta-VAE: Higgins et al., ICLR 2017, https://openreview.net/forum?id=Sy2fzU9gl, sized as in PatchVAE's Tables 8-11."""
+"""beta-VAE: Higgins et al., ICLR 2017, https://openreview.net/forum?id=Sy2fzU9gl, sized as in Tables 8-11."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -28,10 +28,8 @@ class VectorHeads(nn.Module):
         return [layer(reduced) for layer in self.outputs.values()]
 
 
-class BetaVAE(Autoencoder):
+class BetaVAE(Autoencoder[BetaVAEConfig]):
     """L = ||x - G(z)||^2 + beta * KL[Q(z|x) || N(0, I)] (equation 3), z ~ N(mu(x), sigma^2(x))."""
-
-    config: BetaVAEConfig
 
     def __init__(
         self, config: BetaVAEConfig, backbone: Backbone, image_size: int, num_classes: int | None = None

@@ -12,13 +12,12 @@ from models.method import Batch, Losses, Method, Noise, Noises, Phase, Schedule,
 from models.networks import JointDiscriminator, vector_decoder
 
 
-class BiGAN(Method):
+class BiGAN(Method[BiGANConfig]):
     """min over E, G and max over D of log D(x, E(x)) + log(1 - D(G(z), z)), z ~ N(0, I), batch means.
 
     The encoder and generator minimise the swapped cross entropy (the non-saturating form of the paper).
     """
 
-    config: BiGANConfig
     phases = (
         Phase("discriminate", ("discriminator",)),
         Phase("fool", ("backbone", "heads", "generator")),
@@ -29,9 +28,7 @@ class BiGAN(Method):
     ) -> None:
         super().__init__(config, backbone, image_size, num_classes)
         side = bottleneck_side(image_size, backbone.stride)
-        self.heads = VectorHeads(
-            backbone.num_features, config.reduced_channels, side, code=config.latent_dim
-        )
+        self.heads = VectorHeads(backbone.num_features, config.reduced_channels, side, code=config.latent_dim)
         self.generator = vector_decoder(config.latent_dim, side, backbone.stride)
         self.discriminator = JointDiscriminator(config.latent_dim, config.joint_channels)
 

@@ -58,9 +58,7 @@ def laplacian(image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """|Laplacian| of each channel: kernel [[0,1,0],[1,-4,1],[0,1,0]], edges replicated."""
     p = F.pad(image, (1, 1, 1, 1), mode="replicate")
     centre = p[..., 1:-1, 1:-1]
-    return (
-        p[..., :-2, 1:-1] + p[..., 2:, 1:-1] + p[..., 1:-1, :-2] + p[..., 1:-1, 2:] - 4 * centre
-    ).abs()
+    return (p[..., :-2, 1:-1] + p[..., 2:, 1:-1] + p[..., 1:-1, :-2] + p[..., 1:-1, 2:] - 4 * centre).abs()
 
 
 def laplacian_weights(image: Float[Tensor, "b c h w"], patch: int = 8) -> Float[Tensor, "b c h w"]:

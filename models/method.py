@@ -11,7 +11,7 @@ precision, optimisers or loops. Three rules keep it trainable by every engine (e
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ from models.backbones import Backbone
 Losses = dict[str, Tensor]
 Noises = Mapping[str, Tensor]
 Schedule = Mapping[str, Tensor]
+ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Batch(NamedTuple):
     label: Int[Tensor, " b"]
 
 
-class Method(nn.Module):
+class Method(nn.Module, Generic[ConfigT]):
     """A representation learner; `backbone` is the child that is probed.
 
     Args:
@@ -66,7 +67,9 @@ class Method(nn.Module):
 
     phases: tuple[Phase, ...] = ()
 
-    def __init__(self, config: Any, backbone: Backbone, image_size: int, num_classes: int | None = None) -> None:
+    def __init__(
+        self, config: ConfigT, backbone: Backbone, image_size: int, num_classes: int | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone

@@ -19,7 +19,9 @@ def pyramid_decoder(in_channels: int, stride: int) -> nn.Sequential:
     """
     doublings = stride.bit_length() - 1
     if 2**doublings != stride or doublings < 2:
-        raise ValueError(f"no decoder for a backbone of stride {stride}: it must be a power of two, 4 or more")
+        raise ValueError(
+            f"no decoder for a backbone of stride {stride}: it must be a power of two, 4 or more"
+        )
     channels = WIDTH * 2 ** (doublings - 1)
     layers: list[nn.Module] = [
         nn.ConvTranspose2d(in_channels, channels, 1, bias=False),
@@ -93,9 +95,7 @@ class JointDiscriminator(nn.Module):
             nn.Conv2d(channels, 1, 1, bias=False),
         )
 
-    def forward(
-        self, image: Float[Tensor, "b 3 h w"], z: Float[Tensor, "b d 1 1"]
-    ) -> Float[Tensor, " b"]:
+    def forward(self, image: Float[Tensor, "b 3 h w"], z: Float[Tensor, "b d 1 1"]) -> Float[Tensor, " b"]:
         """Logits of "an image and its own code"."""
         features = self.tower(image)
         tiled = z.expand(-1, -1, *features.shape[-2:])

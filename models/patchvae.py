@@ -70,7 +70,7 @@ def pool_appearance(
     return mu, var.clamp_min(VARIANCE_RANGE[0])
 
 
-class PatchVAE(Autoencoder):
+class PatchVAE(Autoencoder[PatchVAEConfig]):
     """L = ||x - G(z)||^2 + beta_occ * sum KL_occ + beta_app * sum KL_app (equation 11).
 
     KL_occ is summed over parts and locations against Bern(prior), KL_app over parts and dimensions against
@@ -79,8 +79,6 @@ class PatchVAE(Autoencoder):
     Differs from the paper: equations 9 and 11 print beta_app and beta_occ swapped; here beta_occ weighs the
     occurrence KL, as section 4.3 describes it.
     """
-
-    config: PatchVAEConfig
 
     def __init__(
         self, config: PatchVAEConfig, backbone: Backbone, image_size: int, num_classes: int | None = None

@@ -8,10 +8,9 @@ from models.configs import SupervisedConfig
 from models.method import Batch, Losses, Method, Noises, Phase, Schedule, init_heads
 
 
-class Supervised(Method):
+class Supervised(Method[SupervisedConfig]):
     """Cross entropy of one linear layer on globally pooled features, mean over the batch."""
 
-    config: SupervisedConfig
     phases = (Phase("classify", ("backbone", "classifier")),)
 
     def __init__(

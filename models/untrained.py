@@ -4,7 +4,5 @@ from models.configs import UntrainedConfig
 from models.method import Method
 
 
-class Untrained(Method):
+class Untrained(Method[UntrainedConfig]):
     """No phase, so nothing is ever stepped."""
-
-    config: UntrainedConfig

@@ -294,14 +294,14 @@ def _close(summary: Summary, results: Path, seconds: float, say: _Voice) -> None
     follow = report
     if summary.stopped is not None:
         follow = _command_line()
-        say(f"stopped: {summary.stopped}; to go on: {follow}")
+        say(f"{summary.stopped}; all is saved, and the next line goes on from there")
     elif failed:
         follow = _command_line("--retry-failed")
-        say(f"to retry what failed: {follow}")
+        say("the next line tries what failed again; what there is: " + report)
     elif elsewhere:
         follow = _command_line()
-        say(f"when those are done: {follow}")
-    say(f"next: {report}" if done + kept else f"next: {follow}")
+        say("the next line takes up what is left of that; what there is: " + report)
+    say(f"next: {follow}")
     say.object(
         {
             "results": str(results),

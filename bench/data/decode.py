@@ -24,8 +24,6 @@ def to_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image)
         deep = image.mode != "I" or values.max(initial=0) > 255
         image = Image.fromarray(np.clip(values >> 8 if deep else values, 0, 255).astype(np.uint8))
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")
     return image.convert("RGB")
 
 

@@ -244,14 +244,36 @@ def _locked(folder: Path) -> Iterator[bool]:
     """One preparation at a time in a folder; the kernel lets go when its holder dies.
 
     Yields False where the file system has no locks: two may work side by side, the first to finish is kept.
+    Leaves neither lock nor an empty folder behind.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
+    path = folder / ".lock"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = path.open("a")
+        except FileNotFoundError:  # the last holder removed the folder since
+            continue
         locked = False
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
             locked = True
+        if not locked or _is_still(path, lock.fileno()):
+            break
+        lock.close()  # the last holder removed the file while we waited
+    try:
         yield locked
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # if nothing came of it
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _write_array(path: Path, array: NDArray[Any]) -> int:

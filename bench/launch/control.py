@@ -76,9 +76,11 @@ class Stop:
         if threading.current_thread() is threading.main_thread():
             for name in SIGNALS:
                 number = getattr(signal, name, None)
-                # nohup's choice to ignore SIGHUP stands.
-                if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                    self._previous[number] = signal.signal(number, self._handle)
+                # nohup's choice to ignore SIGHUP stands; a shell that starts us with & ignores SIGINT for us,
+                # and yet who sends one means it.
+                if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                    continue
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:

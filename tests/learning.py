@@ -1,0 +1,108 @@
+"""What tests of methods share: tiny cells on random images."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.build import build_method
+from bench.data.arrays import Dataset, Split
+from bench.engines import draw
+from bench.streams import stream
+from models.method import Batch, Method
+from models.registry import METHODS, resolve_config
+
+TRAINED = [name for name, row in METHODS.items() if row.trained]
+
+
+def pretrain_config(
+    name: str, seed: int = 0, backbone: str = "resnet9", size: int = 32, **train: Any
+) -> dict:
+    import dataclasses
+
+    from bench.protocols import TrainSettings
+
+    settings = TrainSettings(**{"epochs": 2, "batch_size": 8, **train})
+    return {
+        "schema": 1,
+        "kind": "pretrain",
+        "method": name,
+        "method_version": 1,
+        "method_config": dataclasses.asdict(resolve_config(name)),
+        "backbone": backbone,
+        "dataset": {"name": "noise", "version": 1},
+        "image_size": size,
+        "seed": seed,
+        "train": dataclasses.asdict(settings),
+    }
+
+
+def make_method(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **config: Any) -> Method:
+    method = build_method(pretrain_config(name, seed, **config), 10)
+    return method.to(dtype).train()
+
+
+def make_batch(method: Method, seed: int, step: int, count: int = 4, dtype: torch.dtype = torch.float32):
+    """A batch of smooth random images, each phase's noise, and the schedule."""
+    size = method.image_size
+    g = stream(seed, "test-images", step)
+    coarse = torch.randn(count, 3, 4, 4, generator=g, dtype=torch.float64)
+    image = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear").to(dtype)
+    batch = Batch(image, torch.randint(0, 10, (count,), generator=g))
+    noises = [draw(method.noise(), count, seed, p.loss, step, image) for p in method.phases]
+    schedule = {k: torch.tensor(v, dtype=dtype) for k, v in method.schedule(step).items()}
+    return batch, noises, schedule
+
+
+def noise_data(train: int = 40, test: int = 20, size: int = 32, classes: int = 10, seed: int = 0) -> Dataset:
+    """Random images whose brightness gives the class away, so that there is something to learn."""
+    g = np.random.default_rng(seed)
+
+    def split(n: int) -> Split:
+        labels = np.arange(n) % classes
+        base = (labels * 200 // classes)[:, None, None, None] + g.integers(0, 40, (n, 3, size, size))
+        return Split(base.astype(np.uint8), labels.astype(np.int64))
+
+    trained = split(train)
+    return Dataset("noise", trained, split(test), trained, tuple(map(str, range(classes))), "0" * 64, False)
+
+
+class MemoryAttempt:
+    """An attempt that keeps in memory and in one folder what a real one writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.dir = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.rows: list[dict[str, Any]] = []
+        self.arrays: dict[str, dict[str, np.ndarray]] = {}
+        self.notes: list[str] = []
+        self.checkpoint: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None
+        self.saves = 0
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def save_checkpoint(self, tensors: dict[str, torch.Tensor], meta: dict[str, Any]) -> None:
+        from bench.checkpoint import read_tensors, write_tensors
+
+        path = self.dir / "checkpoint.safetensors"
+        write_tensors(path, tensors, {**meta, "metrics_rows": len(self.rows)})
+        self.checkpoint = read_tensors(path)
+        self.saves += 1
+
+    def load_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        if self.checkpoint is not None:
+            self.rows = self.rows[: self.checkpoint[1]["metrics_rows"]]
+        return self.checkpoint
+
+    def save_model(self, tensors: dict[str, torch.Tensor]) -> None:
+        from bench.checkpoint import write_tensors
+
+        write_tensors(self.dir / "model.safetensors", tensors)
+
+    def save_arrays(self, name: str, **arrays: np.ndarray) -> None:
+        self.arrays[name] = arrays
