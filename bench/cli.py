@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 all done, 1 some cells failed, 2 usage, 3 stopped early, resumable, 130 interrupted.
     """
     try:
-        code = cli.main(args=None if argv is None else list(argv), prog_name="bench", standalone_mode=False)
+        words = sys.argv[1:] if argv is None else list(argv)
+        code = cli.main(args=list(words), prog_name="bench", standalone_mode=False, obj=words)
     except BenchError as error:
         return _refuse(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -172,7 +172,7 @@ def command(**given: Any) -> int:
             retry_failed=given["retry_failed"],
         )
         summary = runner.run(plan)
-    _close(summary, results, time.monotonic() - begun, say)
+    _close(summary, results, time.monotonic() - begun, given["force"], say)
     return summary.exit_code
 
 
@@ -272,12 +272,12 @@ def _show_plan(plan: Plan, found: States, results: Path, say: _Voice) -> None:
     say.object({"results": str(results), "cells": cells})
 
 
-def _command_line(*more: str, without: tuple[str, ...] = ()) -> str:
-    words = [word for word in sys.argv[1:] if word not in (*more, *without)]
-    return shlex.join(["bench", *words, *more])
+def _command_line(*more: str) -> str:
+    typed: list[str] = click.get_current_context().obj
+    return shlex.join(["bench", *(word for word in typed if word not in more), *more])
 
 
-def _close(summary: Summary, results: Path, seconds: float, say: _Voice) -> None:
+def _close(summary: Summary, results: Path, seconds: float, forced: bool, say: _Voice) -> None:
     failed, skipped = summary.of("failed"), summary.of("skipped")
     for outcome in failed:
         say(
@@ -294,7 +294,8 @@ def _close(summary: Summary, results: Path, seconds: float, say: _Voice) -> None
     follow = report
     if summary.stopped is not None:
         follow = _command_line()
-        say(f"{summary.stopped}; all is saved, and the next line goes on from there")
+        where = "starts over, as --force does" if forced else "goes on from there"
+        say(f"{summary.stopped}; all is saved, and the next line {where}")
     elif failed:
         follow = _command_line("--retry-failed")
         say("the next line tries what failed again; what there is: " + report)
