@@ -155,7 +155,7 @@ class Entry:
         for left in self.folder.glob(f"{_partial_prefix()}*") if sweep else ():
             shutil.rmtree(left, ignore_errors=True)
         partial = self.folder / f"{_partial_prefix()}{uuid.uuid4().hex}"
-        partial.mkdir()
+        partial.mkdir(parents=True)
         try:
             sizes = {f"{n}.npy": _write_array(partial / f"{n}.npy", a) for n, a in decoded.arrays().items()}
             _write_bytes(partial / JSON, json.dumps(self._about(decoded, sizes), indent=1).encode())
@@ -263,7 +263,8 @@ def _locked(folder: Path) -> Iterator[bool]:
     try:
         yield locked
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
         lock.close()
         with contextlib.suppress(OSError):
             folder.rmdir()  # if nothing came of it
