@@ -156,7 +156,7 @@ def make_plan(selection: Selection, root: Path | None = None) -> Plan:
     sources = {name: _source(name, root, selection.skip_corrupt) for name in names}
     stride = backbone_stride(selection.backbone)
     for source in sources.values():
-        if stride and source.image_size and source.image_size < stride:
+        if source.image_size and source.image_size < stride:
             raise UsageError(
                 f"{source.name}: images of {source.image_size} pixels are smaller than the stride of"
                 f" {selection.backbone}, {stride} pixels"

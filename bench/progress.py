@@ -1,5 +1,6 @@
 """What a person sees while cells run: bars on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -105,7 +106,9 @@ class PlainDisplay:
 
     def line(self, text: str) -> None:
         """Write a line."""
-        print(text, file=self._stream, flush=True)
+        with contextlib.suppress(OSError):
+            # A terminal that went away must not fail a cell.
+            print(text, file=self._stream, flush=True)
 
     note = line
 
@@ -160,11 +163,13 @@ class RichDisplay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        with contextlib.suppress(OSError):
+            self._bars.stop()
 
     def note(self, text: str) -> None:
         """Write a line above the bars."""
-        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def cell_started(self, cell: Cell, number: int, total: int) -> None:
         """See `bench.launch.outcome.Display`."""

@@ -1,6 +1,8 @@
 """What a command line names: methods, data sets, seeds, freeze points, durations."""
 
+import difflib
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -105,33 +107,36 @@ def parse_duration(text: str) -> float:
     return total
 
 
-def freeze_points(backbone: str) -> tuple[str, ...]:
-    """Where a backbone may be frozen.
-
-    Raises:
-        UsageError: no such backbone; the nearest name is given.
-    """
+@functools.cache
+def _facts(backbone: str) -> tuple[tuple[str, ...], int]:
+    """Freeze points and stride, from the table or from the live network, which is checked to have stages."""
     if backbone in FREEZE_POINTS:
-        return FREEZE_POINTS[backbone]
+        return FREEZE_POINTS[backbone], STRIDES[backbone]
     import timm
 
     from models import backbones
 
     names = timm.list_models()
     if backbone.partition(".")[0] not in names:
-        import difflib
-
         near = difflib.get_close_matches(backbone, [*FREEZE_POINTS, *names], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`bench list backbones` names them"
+        hint = f"did you mean {near[0]!r}?" if near else "`bench list backbones --all` names them"
         raise UsageError(f"unknown backbone {backbone!r}: {hint}")
     try:
-        return tuple(backbones.freeze_points(backbone))
-    except Exception as error:
-        # timm has models of every kind; one without feature stages cannot be probed, whatever it raises.
-        first = (str(error).splitlines() or [""])[0]
-        raise UsageError(f"backbone {backbone!r} has no stages to freeze: {first}") from error
+        network = backbones.Backbone(backbone)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return backbones.point_names(network.taps), network.stride
 
 
-def backbone_stride(backbone: str) -> int | None:
-    """Smallest side in pixels that a backbone can see; None where it is not known without timm."""
-    return STRIDES.get(backbone)
+def freeze_points(backbone: str) -> tuple[str, ...]:
+    """Where a backbone may be frozen, shallow to deep.
+
+    Raises:
+        UsageError: no such backbone (the nearest name is given), or one that has no stages.
+    """
+    return _facts(backbone)[0]
+
+
+def backbone_stride(backbone: str) -> int:
+    """Pixels of the input that one of a backbone's last feature map stands for; see `freeze_points`."""
+    return _facts(backbone)[1]

@@ -1,8 +1,5 @@
 """`bench run`."""
 
-import contextlib
-import shlex
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -11,26 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.options import data_option, json_option, results_option, table, user_path
-from bench.config import parse_settings, schedule
+from bench.commands.options import data_option, json_option, results_option, user_path
+from bench.commands.words import Voice, counts, show_end, show_plan
+from bench.config import parse_settings
 from bench.data import registry as datasets
 from bench.errors import DataError
-from bench.files import dumps
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import DEVICES, resolve_device
 from bench.launch.local import LocalRunner
-from bench.launch.outcome import Outcome, Summary
-from bench.plan import Plan, Selection, make_plan, states
-from bench.progress import duration, make_display
+from bench.plan import Selection, make_plan, states
+from bench.progress import make_display
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
-from bench.records import Run, State, check_results, open_results
+from bench.records import State, check_results, open_results
 from bench.selection import backbone_stride, parse_duration, parse_seeds, select, split
 from models import registry as methods
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
-
-States = Mapping[str, tuple[State, Run | None]]
 
 
 def _choice(names: Any) -> click.Choice:
@@ -136,7 +130,7 @@ def command(**given: Any) -> int:
     root = user_path(given["root"])
     as_json = given["as_json"]
     budget = parse_duration(given["time_budget"]) if given["time_budget"] else None
-    say = _Voice(as_json)
+    say = Voice(as_json)
     selection = _selection(given)
     if given["download"]:
         _download(selection, root, say)
@@ -147,13 +141,13 @@ def command(**given: Any) -> int:
         open_results(results, create=False)
     found = states(plan, results)
     if given["dry_run"]:
-        _show_plan(plan, found, results, say)
+        show_plan(plan, found, results, say)
         return 0
     say(f"results: {results.absolute()}")
     stop = Stop(budget, lambda name: say(f"{name}: saving, then stopping; once more ends at once"))
     again = given["force"], given["retry_failed"]
     todo = [cell for cell in plan.cells if _to_run(found[cell.id][0], *again)]
-    say(_counts(plan, found) + (f"; running {len(todo)}" if todo else ""))
+    say(counts(plan, found) + (f"; running {len(todo)}" if todo else ""))
     device, device_name = resolve_device(given["device"]) if todo else ("cpu", "")
     data = _load(dict.fromkeys(cell.source for cell in todo), root, selection, say)
     open_results(results)
@@ -172,26 +166,8 @@ def command(**given: Any) -> int:
             retry_failed=given["retry_failed"],
         )
         summary = runner.run(plan)
-    _close(summary, results, time.monotonic() - begun, given["force"], say)
+    show_end(summary, results, time.monotonic() - begun, given["force"], say)
     return summary.exit_code
-
-
-class _Voice:
-    """Lines for a person: on standard output, or on standard error where that is for JSON."""
-
-    def __init__(self, as_json: bool) -> None:
-        self.as_json = as_json
-        self.stream = sys.stderr if as_json else sys.stdout
-
-    def __call__(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            # A terminal that went away must not stop the run.
-            print(text, file=self.stream, flush=True)
-
-    def object(self, value: Mapping[str, Any]) -> None:
-        """The JSON object, if one was asked for."""
-        if self.as_json:
-            print(dumps(value, indent=1))
 
 
 def _selection(given: Mapping[str, Any]) -> Selection:
@@ -219,7 +195,7 @@ def _selection(given: Mapping[str, Any]) -> Selection:
     )
 
 
-def _download(selection: Selection, root: Path | None, say: _Voice) -> None:
+def _download(selection: Selection, root: Path | None, say: Voice) -> None:
     for name in dict.fromkeys([*selection.datasets, selection.pretrain_on or selection.datasets[0]]):
         try:
             datasets.locate(name, root)
@@ -229,16 +205,14 @@ def _download(selection: Selection, root: Path | None, say: _Voice) -> None:
 
 
 def _load(
-    names: Mapping[str, Any], root: Path | None, selection: Selection, say: _Voice
+    names: Mapping[str, Any], root: Path | None, selection: Selection, say: Voice
 ) -> "dict[str, Dataset]":
     """Every data set that is needed, read before any work starts: what is wrong with one is said now."""
     # A cell whose data set is not loaded is one that is not computed.
     loaded = {}
     for name in names:
-        options: dict[str, Any] = {}
-        if (stride := backbone_stride(selection.backbone)) is not None:
-            options["min_side"] = stride
-        data = datasets.load(name, root, selection.skip_corrupt, **options)
+        stride = backbone_stride(selection.backbone)
+        data = datasets.load(name, root, selection.skip_corrupt, min_side=stride)
         if data.corrupt:
             say(f"{name}: {len(data.corrupt)} broken images are left out, the first is {data.corrupt[0]}")
         loaded[name] = data
@@ -247,79 +221,3 @@ def _load(
 
 def _to_run(state: State, force: bool, retry_failed: bool) -> bool:
     return force or state in ("new", "interrupted", "running") or (state == "failed" and retry_failed)
-
-
-def _counts(plan: Plan, found: States) -> str:
-    counts = Counter(found[cell.id][0] for cell in plan.cells)
-    order: tuple[State, ...] = ("done", "running", "interrupted", "failed", "new")
-    return f"{len(plan)} cells: " + ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
-
-
-def _show_plan(plan: Plan, found: States, results: Path, say: _Voice) -> None:
-    rows = [[cell.id, found[cell.id][0], cell.label, schedule(cell.config)] for cell in plan.cells]
-    say(table(["id", "state", "cell", "epochs"], rows))
-    say(f"{_counts(plan, found)} in {results.absolute()}; nothing was written")
-    cells = [
-        {
-            "id": cell.id,
-            "kind": cell.kind,
-            "state": found[cell.id][0],
-            "label": cell.label,
-            "config": cell.config,
-        }
-        for cell in plan.cells
-    ]
-    say.object({"results": str(results), "cells": cells})
-
-
-def _command_line(*more: str) -> str:
-    typed: list[str] = click.get_current_context().obj
-    return shlex.join(["bench", *(word for word in typed if word not in more), *more])
-
-
-def _close(summary: Summary, results: Path, seconds: float, forced: bool, say: _Voice) -> None:
-    failed, skipped = summary.of("failed"), summary.of("skipped")
-    for outcome in failed:
-        say(
-            f"failed: {outcome.cell.label}: {outcome.reason}"
-            + (f" (log {outcome.log})" if outcome.log else "")
-        )
-    if skipped:
-        say(f"skipped: {len(skipped)} probes of pretrainings that failed")
-    if elsewhere := summary.of("elsewhere"):
-        say(f"running elsewhere: {len(elsewhere)} cells ({elsewhere[0].reason})")
-    done, kept = len(summary.of("done")), len(summary.of("kept"))
-    say(f"{done + kept} of {summary.total} cells are done ({done} now, in {duration(seconds)})")
-    report = shlex.join(["bench", "report", "--results", str(results)])
-    follow = report
-    if summary.stopped is not None:
-        follow = _command_line()
-        where = "starts over, as --force does" if forced else "goes on from there"
-        say(f"{summary.stopped}; all is saved, and the next line {where}")
-    elif failed:
-        follow = _command_line("--retry-failed")
-        say("the next line tries what failed again; what there is: " + report)
-    elif elsewhere:
-        follow = _command_line()
-        say("the next line takes up what is left of that; what there is: " + report)
-    say(f"next: {follow}")
-    say.object(
-        {
-            "results": str(results),
-            "cells": summary.total,
-            "done": kept + done,
-            "ran": done,
-            "failed": [_facts(outcome) for outcome in failed],
-            "skipped": [_facts(outcome) for outcome in skipped],
-            "elsewhere": [_facts(outcome) for outcome in elsewhere],
-            "stopped": str(summary.stopped) if summary.stopped else None,
-            "seconds": seconds,
-            "exit_code": summary.exit_code,
-            "next": follow,
-        }
-    )
-
-
-def _facts(outcome: Outcome) -> dict[str, Any]:
-    log = str(outcome.log) if outcome.log else None
-    return {"id": outcome.cell.id, "label": outcome.cell.label, "reason": outcome.reason, "log": log}

@@ -1,0 +1,117 @@
+"""What `bench run` says: its plan, how it ended, what to type next."""
+
+import contextlib
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.commands.options import table
+from bench.config import schedule
+from bench.files import dumps
+from bench.launch.outcome import Outcome, Summary
+from bench.plan import Plan
+from bench.progress import duration
+from bench.records import Run, State
+
+States = Mapping[str, tuple[State, Run | None]]
+
+
+class Voice:
+    """Lines for a person: on standard output, or on standard error where that is for JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.stream = sys.stderr if as_json else sys.stdout
+
+    def __call__(self, text: str) -> None:
+        """Say a line."""
+        with contextlib.suppress(OSError):
+            # A terminal that went away must not stop the run.
+            print(text, file=self.stream, flush=True)
+
+    def object(self, value: Mapping[str, Any]) -> None:
+        """The JSON object, if one was asked for."""
+        if self.as_json:
+            print(dumps(value, indent=1))
+
+
+def counts(plan: Plan, found: States) -> str:
+    """How many cells there are of each state."""
+    number = Counter(found[cell.id][0] for cell in plan.cells)
+    order: tuple[State, ...] = ("done", "running", "interrupted", "failed", "new")
+    return f"{len(plan)} cells: " + ", ".join(f"{number[state]} {state}" for state in order if number[state])
+
+
+def show_plan(plan: Plan, found: States, results: Path, say: Voice) -> None:
+    """The cells of a plan, for `--dry-run`."""
+    rows = [[cell.id, found[cell.id][0], cell.label, schedule(cell.config)] for cell in plan.cells]
+    say(table(["id", "state", "cell", "epochs"], rows))
+    say(f"{counts(plan, found)} in {results.absolute()}; nothing was written")
+    cells = [
+        {
+            "id": cell.id,
+            "kind": cell.kind,
+            "state": found[cell.id][0],
+            "label": cell.label,
+            "config": cell.config,
+        }
+        for cell in plan.cells
+    ]
+    say.object({"results": str(results), "cells": cells})
+
+
+def _command_line(*more: str) -> str:
+    typed: list[str] = click.get_current_context().obj
+    return shlex.join(["bench", *(word for word in typed if word not in more), *more])
+
+
+def show_end(summary: Summary, results: Path, seconds: float, forced: bool, say: Voice) -> None:
+    """How a run ended; the last line is what to type next."""
+    failed, skipped = summary.of("failed"), summary.of("skipped")
+    for outcome in failed:
+        log = f" (log {outcome.log})" if outcome.log else ""
+        say(f"failed: {outcome.cell.label}: {outcome.reason}{log}")
+    if skipped:
+        say(f"skipped: {len(skipped)} probes of pretrainings that failed")
+    if elsewhere := summary.of("elsewhere"):
+        say(f"running elsewhere: {len(elsewhere)} cells ({elsewhere[0].reason})")
+    done, kept = len(summary.of("done")), len(summary.of("kept"))
+    say(f"{done + kept} of {summary.total} cells are done ({done} now, in {duration(seconds)})")
+    report = shlex.join(["bench", "report", "--results", str(results)])
+    follow = report
+    if summary.stopped is not None:
+        follow = _command_line()
+        where = "starts over, as --force does" if forced else "goes on from there"
+        say(f"{summary.stopped}; all is saved, and the next line {where}")
+    elif failed:
+        follow = _command_line("--retry-failed")
+        say("the next line tries what failed again; what there is: " + report)
+    elif elsewhere:
+        follow = _command_line()
+        say("the next line takes up what is left of that; what there is: " + report)
+    say(f"next: {follow}")
+    say.object(
+        {
+            "results": str(results),
+            "cells": summary.total,
+            "done": kept + done,
+            "ran": done,
+            "failed": [_facts(outcome) for outcome in failed],
+            "skipped": [_facts(outcome) for outcome in skipped],
+            "elsewhere": [_facts(outcome) for outcome in elsewhere],
+            "stopped": str(summary.stopped) if summary.stopped else None,
+            "seconds": seconds,
+            "exit_code": summary.exit_code,
+            "next": follow,
+        }
+    )
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    log = str(outcome.log) if outcome.log else None
+    return {"id": outcome.cell.id, "label": outcome.cell.label, "reason": outcome.reason, "log": log}
