@@ -236,7 +236,8 @@ def open_results(results: Path, create: bool = True) -> None:
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
             raise UsageError(f"{results} cannot be written: choose another folder with --results")
         space = os.statvfs(parent)
-        if (free := space.f_bavail * space.f_frsize) < MIN_FREE_BYTES:
+        # A file system that counts no blocks does not say how full it is.
+        if space.f_blocks and (free := space.f_bavail * space.f_frsize) < MIN_FREE_BYTES:
             raise UsageError(
                 f"no space left for {results}: {free >> 20} MiB free, a run needs {MIN_FREE_BYTES >> 20}"
             )

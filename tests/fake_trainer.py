@@ -1,0 +1,85 @@
+"""A trainer that computes nothing, so that the tests of the harness are about the harness."""
+
+from types import SimpleNamespace
+
+from bench.errors import Diverged, Interrupted, OutOfTime
+from bench.launch.control import Stop
+from bench.launch.local import LocalRunner
+from bench.records import open_results
+
+DATA = SimpleNamespace(name="digits", fingerprint="f" * 64, corrupt=(), classes=("a", "b"))
+
+
+class FakeTrainer:
+    """Counts what it is asked for; fails where told.
+
+    Args:
+        faults: label of a cell -> exception to raise.
+        steps: asked of `stop` in each cell.
+    """
+
+    def __init__(self, faults=None, steps=1):
+        self.faults, self.steps = faults or {}, steps
+        self.calls = []
+        self.on_step = lambda: None
+
+    def _run(self, config, attempt, stop, progress):
+        from bench.plan import label
+
+        name = label(config)
+        self.calls.append(name)
+        for step in range(1, self.steps + 1):
+            self.on_step()
+            progress(step, self.steps, 10.0, {"loss": 1.0 / step})
+            reason = stop.check()
+            if reason:
+                raise Interrupted("stopped") if reason == "interrupt" else OutOfTime("stopped")
+        attempt.log({"epoch": 1, "loss": 0.5})
+        if name in self.faults:
+            raise self.faults[name]
+
+    def pretrain(self, config, data, attempt, *, device, stop, progress, options):
+        self._run(config, attempt, stop, progress)
+        (attempt.dir / "model.safetensors").write_bytes(b"weights")
+        return {"metrics": {"loss": 0.5}, "steps": self.steps}
+
+    def probe(self, config, data, backbone_weights, attempt, *, device, stop, progress, options):
+        assert backbone_weights.read_bytes() == b"weights"
+        self._run(config, attempt, stop, progress)
+        return {"epochs": [], "rules": {"last": {"epoch": 1, "top1": 0.5, "top5": None}}}
+
+
+class Watcher:
+    """A display that remembers."""
+
+    def __init__(self):
+        self.notes, self.ended, self.rows = [], [], []
+
+    def cell_started(self, cell, number, total):
+        pass
+
+    def cell_ended(self, outcome, number, total):
+        self.ended.append((outcome.cell.label, outcome.state))
+
+    def step(self, step, total, images_per_second, values):
+        pass
+
+    def row(self, row):
+        self.rows.append(row)
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def run(plan, results, trainer=None, stop=None, load=lambda name: DATA, **options):
+    """Run a plan; the summary and who watched it."""
+    open_results(results)
+    watcher = Watcher()
+    from bench.launch.control import RunOptions
+
+    options.setdefault("options", RunOptions(threads=1))
+    runner = LocalRunner(results, load, watcher, stop or Stop(), trainer=trainer or FakeTrainer(), **options)
+    return runner.run(plan), watcher
+
+
+__all__ = ["DATA", "Diverged", "FakeTrainer", "Watcher", "run"]

@@ -1,0 +1,108 @@
+"""From a selection to cells, in an order that is of use before it ends."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from bench.errors import UsageError
+from bench.plan import Selection, make_plan, states
+from models.registry import METHODS
+
+SMALL = Selection(
+    methods=("beta-vae", "random", "scratch"), datasets=("digits",), seeds=(0, 1), preset="smoke"
+)
+
+
+def labels(plan):
+    return [cell.label for cell in plan.cells]
+
+
+def test_each_pretraining_is_followed_by_its_probes_and_seeds_come_one_after_another():
+    assert labels(make_plan(SMALL))[:10] == [
+        "beta-vae digits seed 0 pretrain",
+        "beta-vae digits seed 0 conv1",
+        "beta-vae digits seed 0 conv1-3",
+        "beta-vae digits seed 0 conv1-5",
+        "random digits seed 0 pretrain",
+        "random digits seed 0 conv1",
+        "random digits seed 0 conv1-3",
+        "random digits seed 0 conv1-5",
+        "scratch digits seed 0 pretrain",
+        "scratch digits seed 0 end to end",
+    ]
+    assert all("seed 1" in text for text in labels(make_plan(SMALL))[10:])
+
+
+def test_every_cell_is_there_once():
+    plan = make_plan(replace(SMALL, methods=tuple(METHODS), probe_seeds=3, seeds=(0, 1, 2)))
+    ids = [cell.id for cell in plan.cells]
+    assert len(ids) == len(set(ids)) == len(plan) == 3 * (12 + 3 * (11 * 3 + 1))
+
+
+def test_probe_seeds_are_crossed_with_pretraining_seeds_and_default_to_them():
+    plan = make_plan(replace(SMALL, methods=("random",), probes=("conv1",), seeds=(5,)))
+    assert [cell.config["seed"] for cell in plan.cells] == [5, 5]
+    plan = make_plan(replace(SMALL, methods=("random",), probes=("conv1",), seeds=(5, 6), probe_seeds=2))
+    probes = [(c.config["pretrain"]["seed"], c.config["seed"]) for c in plan.cells if c.kind == "probe"]
+    assert probes == [(5, 0), (5, 1), (6, 0), (6, 1)]
+
+
+def test_a_pretraining_on_another_data_set_is_shared_by_all_that_probe_it(tmp_path):
+    from PIL import Image
+
+    for name, size in (("birds", 40), ("boats", 41)):
+        for split in ("train", "test"):
+            for label in ("a", "b"):
+                folder = tmp_path / name / split / label
+                folder.mkdir(parents=True)
+                Image.new("RGB", (size, size)).save(folder / "0.png")
+    both = (f"folder:{tmp_path / 'birds'}", f"folder:{tmp_path / 'boats'}")
+    plan = make_plan(
+        replace(
+            SMALL,
+            methods=("supervised",),
+            datasets=both,
+            seeds=(0,),
+            probes=("conv1-5",),
+            pretrain_on="digits",
+        )
+    )
+    assert labels(plan) == [
+        "supervised digits seed 0 pretrain",
+        "supervised folder:birds seed 0 from digits conv1-5",
+        "supervised folder:boats seed 0 from digits conv1-5",
+    ]
+    assert [cell.config["image_size"] for cell in plan.cells] == [32, 64, 64]
+    assert str(tmp_path) not in str([cell.config for cell in plan.cells])
+
+
+def test_freeze_points_are_selected_by_name_and_belong_to_the_backbone():
+    plan = make_plan(replace(SMALL, methods=("random",), probes=("conv1-5,conv1",), seeds=(0,)))
+    assert [cell.config.get("freeze") for cell in plan.cells] == [None, "conv1-5", "conv1"]
+    with pytest.raises(UsageError, match="freeze point"):
+        make_plan(replace(SMALL, probes=("conv1-9",)))
+
+
+def test_what_is_asked_wrongly_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UsageError, match="download"):
+        make_plan(replace(SMALL, datasets=("cifar100",)), tmp_path)
+    with pytest.raises(UsageError, match="must be greater"):
+        make_plan(replace(SMALL, settings={"latent_dim": 0}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_images_smaller_than_the_stride_are_refused(monkeypatch):
+    from bench import plan as module
+
+    monkeypatch.setattr(module, "backbone_stride", lambda name: 64)
+    with pytest.raises(UsageError, match="smaller than the stride"):
+        make_plan(SMALL)
+
+
+def test_thousands_of_cells_are_planned_in_seconds(tmp_path):
+    begun = time.perf_counter()
+    plan = make_plan(replace(SMALL, methods=tuple(METHODS), seeds=tuple(range(110))))
+    assert len(plan) == 110 * (12 + 11 * 3 + 1) > 5_000
+    assert {s for s, _ in states(plan, tmp_path).values()} == {"new"}
+    assert time.perf_counter() - begun < 5
