@@ -66,10 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = cli.main(args=list(words), prog_name="bench", standalone_mode=False, obj=words)
     except BenchError as error:
         return _refuse(str(error), error.exit_code)
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
-        return 2
     except click.ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            # Its message is the help; click has the class since 8.2.
+            click.echo(error.format_message(), err=True)
+            return 2
         return _refuse(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):
         return _refuse("interrupted", 130)

@@ -18,9 +18,9 @@ _RATES = ("top1", "accuracy")
 
 def duration(seconds: float) -> str:
     """A time as a person says it: "8.3 s", "12 s", "3 min 20 s", "2 h 05 min"."""
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds) // 60
     if minutes < 60:
@@ -144,13 +144,13 @@ class RichDisplay:
 
     def __init__(self, waiting: Mapping[str, int], stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._left = TimeLeft(waiting)
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[values]}"),
             console=Console(file=stream),

@@ -65,7 +65,7 @@ class LocalRunner:
     fail_fast: bool = False
     force: bool = False
     retry_failed: bool = False
-    trainer: Trainer = field(default_factory=TorchTrainer)
+    trainer: Trainer = field(default_factory=lambda: TorchTrainer())
 
     def run(self, plan: Plan) -> Summary:
         """Run what is not done yet.

@@ -1,0 +1,151 @@
+"""The arrows of the architecture: who imports whom, and what stays cheap."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted([*(ROOT / "bench").rglob("*.py"), *(ROOT / "models").rglob("*.py")])
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+HEAVY = (
+    "torch",
+    "timm",
+    "pandas",
+    "scipy",
+    "statsmodels",
+    "seaborn",
+    "sklearn",
+    "torchvision",
+    "torchmetrics",
+)
+# Modules that compute; all others answer without torch.
+COMPUTE = (
+    "build",
+    "engines",
+    "features",
+    "fuse",
+    "loop",
+    "metrics",
+    "probe",
+    "streams",
+    "train",
+    "data.batches",
+)
+FORBIDDEN = {"utils", "misc", "helpers", "common", "manager"}
+
+
+def module(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path, top_only=False):
+    """Names of the modules that a file imports; only those at its top level if so wanted."""
+    found = set()
+    nodes = ast.parse(path.read_text()).body if top_only else ast.walk(ast.parse(path.read_text()))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def reaches(names, package):
+    return {name for name in names if name == package or name.startswith(package + ".")}
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if module(p).startswith("models")], ids=module)
+def test_models_never_imports_bench(path):
+    assert not reaches(imports(path), "bench")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_nothing_shipped_imports_the_tests(path):
+    assert not reaches(imports(path), "tests")
+
+
+@pytest.mark.parametrize("name", ["models.registry", "models.configs"])
+def test_the_registry_knows_no_torch(name):
+    assert not any(reaches(imports(ROOT / (name.replace(".", "/") + ".py")), heavy) for heavy in HEAVY)
+
+
+@pytest.mark.parametrize(
+    "part", ["report", "studies", "records", "attempts", "claims", "stats", "plan", "config"]
+)
+def test_the_arm_of_records_and_reports_never_imports_what_computes(part):
+    place = ROOT / "bench" / part
+    for path in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
+        for name in COMPUTE:
+            assert not reaches(imports(path), f"bench.{name}"), path
+        assert not reaches(imports(path), "bench.cli"), path
+        assert not reaches(imports(path), "bench.commands"), path
+        assert not reaches(imports(path), "bench.launch"), path
+
+
+def test_no_module_but_those_that_compute_loads_anything_heavy():
+    names = [module(p) for p in SOURCES if module(p).startswith("bench")]
+    light = [n for n in names if n.removeprefix("bench.") not in COMPUTE and n != "bench.__main__"]
+    assert len(light) > 30
+    code = (
+        "import importlib, sys\n"
+        f"for name in {light!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    loaded = [heavy for heavy in {HEAVY!r} if heavy in sys.modules]\n"
+        "    assert not loaded, (name, loaded)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["list", "methods"],
+        ["list", "runs"],
+        ["show", "nothing"],
+        ["run", "-m", "nothing"],
+        ["run", "-m", "patchvae", "-d", "digits", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_torch_answers_at_once(tmp_path, words):
+    code = (
+        "import sys; from bench.cli import main; code = main(sys.argv[1:]);"
+        f"print([h for h in {HEAVY!r} if h in sys.modules], file=sys.stderr)"
+    )
+    environment = {"PATH": "", "PYTHONPATH": str(ROOT), "BENCH_RESULTS": str(tmp_path)}
+    best = 9.0
+    for _ in range(5):
+        begun = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment
+        )
+        best = min(best, time.perf_counter() - begun)
+        if best < 0.5:
+            break
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert best < 0.5
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_does_one_thing(path):
+    if not path.is_relative_to(ROOT / "tests"):
+        assert len(path.read_text().splitlines()) <= 300
+    assert not FORBIDDEN & {*path.relative_to(ROOT).with_suffix("").parts}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_nothing_is_pickled(path):
+    # CIFAR's official Python layout is pickled by its authors; its reader lets nothing but arrays out.
+    assert not reaches(imports(path), "pickle") or module(path) == "bench.data.cifar"
+    text = path.read_text()
+    assert "torch.load(" not in text
+    assert "allow_pickle=True" not in text

@@ -1,0 +1,232 @@
+"""Running cells here: each once, one failure at a time, stopped and taken up again."""
+
+import errno
+import json
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+from bench import claims
+from bench.errors import Diverged, UsageError
+from bench.launch.control import RunOptions, Stop
+from bench.plan import Selection, make_plan
+from bench.records import load_run, run_dir
+from tests.fake_trainer import FakeTrainer, run
+
+PLAN = make_plan(
+    Selection(("beta-vae", "random"), ("digits",), (0, 1), probes=("conv1", "conv1-5"), preset="smoke")
+)
+FIRST = "beta-vae digits seed 0 pretrain"
+
+
+def test_all_cells_are_run_once_in_order_and_never_again(tmp_path):
+    trainer = FakeTrainer()
+    summary, _ = run(PLAN, tmp_path, trainer)
+    assert summary.exit_code == 0
+    assert trainer.calls == [cell.label for cell in PLAN.cells]
+    again = FakeTrainer()
+    summary, watcher = run(PLAN, tmp_path, again)
+    assert (summary.exit_code, again.calls) == (0, [])
+    assert {state for _, state in watcher.ended} == {"kept"}
+    assert not list(tmp_path.rglob("claim.json*"))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_failed_pretraining_takes_only_its_own_probes_with_it(tmp_path):
+    summary, _ = run(PLAN, tmp_path, FakeTrainer({FIRST: Diverged(37)}))
+    assert summary.exit_code == 1
+    (failed,) = summary.of("failed")
+    assert failed.reason == "loss is not finite from step 37 on"
+    assert failed.log.exists()
+    assert load_run(tmp_path, failed.cell.id).state == "failed"
+    skipped = summary.of("skipped")
+    assert [outcome.cell.label for outcome in skipped] == [
+        "beta-vae digits seed 0 conv1",
+        "beta-vae digits seed 0 conv1-5",
+    ]
+    assert all("step 37" in outcome.reason for outcome in skipped)
+    assert not run_dir(tmp_path, skipped[0].cell.id).exists()
+    assert len(summary.of("done")) == len(PLAN) - 3
+
+
+def test_what_failed_is_run_again_only_when_asked(tmp_path):
+    run(PLAN, tmp_path, FakeTrainer({FIRST: Diverged(1)}))
+    trainer = FakeTrainer()
+    summary, _ = run(PLAN, tmp_path, trainer)
+    assert (summary.exit_code, trainer.calls) == (1, [])
+    assert "earlier" in summary.of("failed")[0].reason
+    summary, _ = run(PLAN, tmp_path, trainer, retry_failed=True)
+    assert summary.exit_code == 0
+    assert trainer.calls == [
+        "beta-vae digits seed 0 pretrain",
+        "beta-vae digits seed 0 conv1",
+        "beta-vae digits seed 0 conv1-5",
+    ]
+
+
+def test_fail_fast_ends_at_the_first_failure(tmp_path):
+    trainer = FakeTrainer({FIRST: Diverged(1)})
+    summary, _ = run(PLAN, tmp_path, trainer, fail_fast=True)
+    assert (summary.exit_code, trainer.calls) == (1, [FIRST])
+
+
+def test_an_unexpected_error_is_one_line_and_its_traceback_is_in_the_log(tmp_path):
+    summary, _ = run(PLAN, tmp_path, FakeTrainer({FIRST: ZeroDivisionError("two\nlines")}))
+    (failed,) = summary.of("failed")
+    assert failed.reason == "ZeroDivisionError: two lines"
+    assert "Traceback" in failed.log.read_text()
+    assert load_run(tmp_path, failed.cell.id).status["error_kind"] == "ZeroDivisionError"
+
+
+def test_a_full_disk_in_mid_run_fails_that_cell_and_no_other(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    summary, _ = run(PLAN, tmp_path, FakeTrainer({"random digits seed 0 conv1": full}))
+    (failed,) = summary.of("failed")
+    assert failed.reason == "no space left on the disk"
+    assert len(summary.of("done")) == len(PLAN) - 1
+
+
+def test_force_runs_what_is_done_and_keeps_the_old_attempt(tmp_path):
+    run(PLAN, tmp_path)
+    trainer = FakeTrainer({FIRST: Diverged(1)})
+    summary, _ = run(PLAN, tmp_path, trainer, force=True)
+    assert len(trainer.calls) == len(PLAN) - 2
+    failed = load_run(tmp_path, summary.of("failed")[0].cell.id)
+    # A forced attempt that failed leaves the earlier result in place.
+    assert (failed.state, failed.result["attempt"]) == ("done", "0001")
+    done = load_run(tmp_path, summary.of("done")[0].cell.id)
+    assert done.result["attempt"] == "0002"
+    assert (done.dir / "attempts" / "0001" / "result.json").exists()
+
+
+@pytest.mark.parametrize(("reason", "code"), [("interrupt", 130), ("time", 3)])
+def test_a_stopped_run_is_taken_up_where_it_was(tmp_path, reason, code):
+    stop = Stop(seconds=0.05 if reason == "time" else None)
+    trainer = FakeTrainer(steps=3)
+
+    def on_step():
+        if len(trainer.calls) == 2:
+            if reason == "interrupt":
+                stop.request()
+            else:
+                threading.Event().wait(0.06)
+
+    trainer.on_step = on_step
+    summary, _ = run(PLAN, tmp_path, trainer, stop)
+    assert summary.exit_code == code
+    assert len(summary.of("done")) <= 2
+    stopped = summary.of("stopped")
+    if stopped:
+        assert load_run(tmp_path, stopped[0].cell.id).state == "interrupted"
+    later = FakeTrainer()
+    assert run(PLAN, tmp_path, later)[0].exit_code == 0
+    assert len(later.calls) == len(PLAN) - len(summary.of("done"))
+
+
+def test_a_cell_that_runs_elsewhere_is_left_alone_and_looked_at_again(tmp_path):
+    cells = {cell.label: cell for cell in PLAN.cells}
+    folder = run_dir(tmp_path, cells[FIRST].id)
+    folder.mkdir(parents=True)
+    held = claims.claim(folder)
+    trainer = FakeTrainer()
+    summary, _ = run(PLAN, tmp_path, trainer)
+    assert summary.exit_code == 3
+    assert FIRST not in trainer.calls
+    assert len(summary.of("elsewhere")) == 3
+    assert len(trainer.calls) == len(set(trainer.calls)) == len(PLAN) - 3
+    trainer = FakeTrainer()
+    # It ends while the others run: its cells are taken at the second look.
+    (run_dir(tmp_path, cells["random digits seed 1 conv1-5"].id) / "result.json").unlink()
+    trainer.on_step = held.release
+    assert run(PLAN, tmp_path, trainer)[0].exit_code == 0
+    assert trainer.calls == [
+        "random digits seed 1 conv1-5",
+        *[label for label in cells if label[:22] == FIRST[:22]],
+    ]
+
+
+def test_the_claim_of_a_dead_process_is_taken_over_and_said(tmp_path):
+    cell = next(PLAN.cells)
+    folder = run_dir(tmp_path, cell.id)
+    folder.mkdir(parents=True)
+    claims.claim(folder)
+    row = json.loads((folder / claims.NAME).read_text())
+    (folder / claims.NAME).write_text(json.dumps({**row, "started": "1"}))
+    summary, watcher = run(PLAN, tmp_path)
+    assert summary.exit_code == 0
+    assert any("taken over" in note for note in watcher.notes)
+
+
+def test_a_result_cut_in_half_is_set_aside_and_the_cell_run_again(tmp_path):
+    run(PLAN, tmp_path)
+    cell = next(PLAN.cells)
+    path = run_dir(tmp_path, cell.id) / "result.json"
+    text = path.read_text()
+    path.unlink()
+    path.write_text(text[: len(text) // 2])
+    trainer = FakeTrainer()
+    summary, watcher = run(PLAN, tmp_path, trainer)
+    assert (summary.exit_code, trainer.calls) == (0, [cell.label])
+    assert path.with_name("result.json.broken-1").exists()
+    assert any("set aside" in note for note in watcher.notes)
+
+
+def test_weights_that_are_gone_fail_the_probe_and_say_what_to_do(tmp_path):
+    run(PLAN, tmp_path)
+    pretrain, probe = list(PLAN.cells)[:2]
+    (run_dir(tmp_path, probe.id) / "result.json").unlink()
+    (run_dir(tmp_path, pretrain.id) / "attempts" / "0001" / "model.safetensors").unlink()
+    summary, _ = run(PLAN, tmp_path)
+    assert "--force" in summary.of("failed")[0].reason
+
+
+def test_a_resumed_cell_keeps_its_number_of_threads(tmp_path):
+    seen = []
+
+    class Threads(FakeTrainer):
+        def pretrain(self, *args, options, **more):
+            seen.append(options.threads)
+            return super().pretrain(*args, options=options, **more)
+
+    stop = Stop()
+    stopping = Threads()
+    stopping.on_step = stop.request
+    run(PLAN, tmp_path, stopping, stop, options=RunOptions(threads=2))
+    run(PLAN, tmp_path, Threads(), options=RunOptions())
+    assert seen[:2] == [2, 2]
+    assert load_run(tmp_path, next(PLAN.cells).id).provenance["threads"] == 2
+
+
+def test_provenance_says_where_a_result_comes_from(tmp_path):
+    run(PLAN, tmp_path, device_name="a processor")
+    found = load_run(tmp_path, next(PLAN.cells).id).provenance
+    assert found["device"] == "a processor"
+    assert found["data"]["fingerprint"] == "f" * 64
+    assert len(found["source_hash"]) == 16
+    assert found["versions"]["torch"]
+    assert {"argv", "git", "host", "started", "ended", "seconds", "peak_memory_bytes", "determinism"} <= set(
+        found
+    )
+
+
+def test_a_cell_that_cannot_load_its_data_fails_alone(tmp_path):
+    def load(_):
+        raise UsageError("gone")
+
+    summary, _ = run(replace(PLAN, groups=PLAN.groups[:1]), tmp_path, load=load)
+    assert [outcome.reason for outcome in summary.of("failed")] == ["gone"]
+
+
+def test_the_first_signal_asks_and_the_second_ends():
+    import signal
+
+    said = []
+    with Stop(on_signal=said.append) as stop:
+        assert stop.check() is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.check() == "interrupt"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert said == ["SIGINT"]
