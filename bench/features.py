@@ -1,6 +1,6 @@
 """What enters the trained part of a probe: the frozen prefix's output, computed once per image or for each batch."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from models.backbones import Backbone
 CHUNK = 256
 
 
+@runtime_checkable
 class Source(Protocol):
     """Inputs of the trained part, and labels."""
 

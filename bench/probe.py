@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Int
+from torch import Tensor
 
 from bench.build import build_backbone, load_optimizer_state, module_state, optimizer_state, under
 from bench.checkpoint import read_tensors
@@ -19,86 +19,17 @@ from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
 from bench.errors import UsageError
 from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes
+from bench.heads import Head, Probe, freeze_index
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
 from bench.streams import seeded_init, stream
-from models.backbones import Backbone, point_names
+from models.backbones import Backbone
 
 if TYPE_CHECKING:
     from bench.records import Attempt
 
 EVAL_BATCH = 500
 TOP = 5
-
-
-class Head(nn.Module):
-    """Flatten, dropout, Linear(hidden), ReLU, Linear(classes).
-
-    Args:
-        inputs: values an image after flattening.
-        classes: outputs.
-        hidden: width of the layer between.
-        init_std: weights are N(0, init_std), biases zero.
-    """
-
-    def __init__(self, inputs: int, classes: int, hidden: int = 512, init_std: float = 0.01) -> None:
-        super().__init__()
-        self.hidden = nn.Linear(inputs, hidden)
-        self.output = nn.Linear(hidden, classes)
-        for layer in (self.hidden, self.output):
-            nn.init.normal_(layer.weight, 0.0, init_std)
-            nn.init.zeros_(layer.bias)
-
-    def forward(
-        self, features: Float[Tensor, "b ..."], keep: Float[Tensor, "b d"] | None = None
-    ) -> Float[Tensor, "b classes"]:
-        """Logits; `keep` is the dropout mask, already divided by the probability of keeping."""
-        x = features.flatten(1)
-        if keep is not None:
-            x = x * keep
-        return self.output(F.relu(self.hidden(x)))
-
-
-class Probe(nn.Module):
-    """The trained part: a backbone's stages from `start` on, then the head."""
-
-    def __init__(self, backbone: Backbone, start: int, head: Head, bn_affine: bool, batch_bn: bool) -> None:
-        super().__init__()
-        self.backbone, self.start, self.head = backbone, start, head
-        self.batch_bn = batch_bn
-        backbone.requires_grad_(False)
-        for module in backbone.stage_modules(start):
-            module.requires_grad_(True)
-        if not bn_affine:
-            for module in backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "Probe":
-        """Frozen stages stay in evaluation mode, unless their BN is to follow the batch."""
-        super().train(mode)
-        if not self.batch_bn:
-            for module in self.backbone.stage_modules(0, self.start):
-                module.eval()
-        return self
-
-    def forward(self, features: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Logits from the frozen prefix's output."""
-        return self.head(self.backbone(features, self.start), keep)
-
-
-def freeze_index(backbone: Backbone, point: str) -> int:
-    """How many stages a freeze point freezes; "none" freezes nothing.
-
-    Raises:
-        UsageError: the backbone has no such point.
-    """
-    if point == "none":
-        return 0
-    names = point_names(backbone.taps)
-    if point not in names:
-        raise UsageError(f"{backbone.name} has no freeze point {point!r}; allowed: none, {', '.join(names)}")
-    return names.index(point) + 1
 
 
 def holdout_split(count: int, seed: int) -> tuple[Int[Tensor, " t"], Int[Tensor, " v"]]:
@@ -319,7 +250,7 @@ class _Run:
             self._choose("val", row, tops, row["val_top1"])
         else:
             self._choose("best-test", row, tops, row["test_top1"])
-            self._choose("last", row, tops, epoch)
+            self._choose("last", row, tops, float(epoch))
         self.rows.append(row)
 
     def _choose(self, rule: str, row: dict[str, Any], tops: Tensor, score: float) -> None:

@@ -1,4 +1,16 @@
 import os
 
+import pytest
+
 # One thread a test process: bits differ between one and two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where CI says that everything is at hand, a test that skips is a failure; only a missing GPU excuses."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("BENCH_REQUIRE_DATA") and "gpu" not in item.keywords:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skipped although everything is at hand: {report.longrepr}"

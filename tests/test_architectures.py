@@ -47,7 +47,7 @@ def test_classifier_parameters(size, classes, total):
 
 
 def test_probe_head_is_the_one_counted():
-    from bench.probe import Head
+    from bench.heads import Head
 
     assert count(Backbone("resnet9"), Head(2048, 100)) == 1_783_460
 

@@ -9,8 +9,9 @@ import torch
 from bench.build import build_backbone, build_method, module_state
 from bench.checkpoint import read_tensors, write_tensors
 from bench.errors import Interrupted, UsageError
+from bench.heads import Head, Probe, freeze_index
 from bench.launch.control import RunOptions, Stop
-from bench.probe import Head, Probe, freeze_index, holdout_split, probe
+from bench.probe import holdout_split, probe
 from bench.protocols import ProbeSettings
 from tests.learning import MemoryAttempt, noise_data, pretrain_config
 from tests.test_train import StopAfter, quiet, rows
