@@ -131,7 +131,7 @@ class PlainDisplay:
         self._last = self._clock()
         left = self._left.left()
         parts = [f"step {step}/{total}", show_values(values), f"{images_per_second:,.0f} images/s"]
-        if left is not None:
+        if left:
             parts.append(f"about {duration(left)} left")
         self.line(f"{self._prefix}{self._label}: " + ", ".join(part for part in parts if part))
 
@@ -183,7 +183,7 @@ class RichDisplay:
             return
         self._left.ended(outcome.cell.kind, outcome.seconds if outcome.state == "done" else None)
         left = self._left.left()
-        self._bars.update(self._all, advance=1, values="" if left is None else f"about {duration(left)} left")
+        self._bars.update(self._all, advance=1, values=f"about {duration(left)} left" if left else "")
         self.note(f"[{number}/{total}] {end_line(outcome)}")
 
     def step(self, step: int, total: int, images_per_second: float, values: dict[str, float]) -> None:

@@ -12,8 +12,8 @@ from bench import claims
 from bench.errors import Diverged, UsageError
 from bench.launch.control import RunOptions, Stop
 from bench.plan import Selection, make_plan
-from bench.records import load_run, run_dir
-from tests.fake_trainer import FakeTrainer, run
+from bench.records import run_dir
+from tests.fake_trainer import FakeTrainer, anything, load, run
 
 PLAN = make_plan(
     Selection(("beta-vae", "random"), ("digits",), (0, 1), probes=("conv1", "conv1-5"), preset="smoke")
@@ -37,10 +37,10 @@ def test_all_cells_are_run_once_in_order_and_never_again(tmp_path):
 def test_a_failed_pretraining_takes_only_its_own_probes_with_it(tmp_path):
     summary, _ = run(PLAN, tmp_path, FakeTrainer({FIRST: Diverged(37)}))
     assert summary.exit_code == 1
-    (failed,) = summary.of("failed")
+    (failed,) = map(anything, summary.of("failed"))
     assert failed.reason == "loss is not finite from step 37 on"
     assert failed.log.exists()
-    assert load_run(tmp_path, failed.cell.id).state == "failed"
+    assert load(tmp_path, failed.cell.id).state == "failed"
     skipped = summary.of("skipped")
     assert [outcome.cell.label for outcome in skipped] == [
         "beta-vae digits seed 0 conv1",
@@ -74,16 +74,16 @@ def test_fail_fast_ends_at_the_first_failure(tmp_path):
 
 def test_an_unexpected_error_is_one_line_and_its_traceback_is_in_the_log(tmp_path):
     summary, _ = run(PLAN, tmp_path, FakeTrainer({FIRST: ZeroDivisionError("two\nlines")}))
-    (failed,) = summary.of("failed")
+    (failed,) = map(anything, summary.of("failed"))
     assert failed.reason == "ZeroDivisionError: two lines"
     assert "Traceback" in failed.log.read_text()
-    assert load_run(tmp_path, failed.cell.id).status["error_kind"] == "ZeroDivisionError"
+    assert load(tmp_path, failed.cell.id).status["error_kind"] == "ZeroDivisionError"
 
 
 def test_a_full_disk_in_mid_run_fails_that_cell_and_no_other(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     summary, _ = run(PLAN, tmp_path, FakeTrainer({"random digits seed 0 conv1": full}))
-    (failed,) = summary.of("failed")
+    (failed,) = map(anything, summary.of("failed"))
     assert failed.reason == "no space left on the disk"
     assert len(summary.of("done")) == len(PLAN) - 1
 
@@ -93,10 +93,10 @@ def test_force_runs_what_is_done_and_keeps_the_old_attempt(tmp_path):
     trainer = FakeTrainer({FIRST: Diverged(1)})
     summary, _ = run(PLAN, tmp_path, trainer, force=True)
     assert len(trainer.calls) == len(PLAN) - 2
-    failed = load_run(tmp_path, summary.of("failed")[0].cell.id)
+    failed = load(tmp_path, summary.of("failed")[0].cell.id)
     # A forced attempt that failed leaves the earlier result in place.
     assert (failed.state, failed.result["attempt"]) == ("done", "0001")
-    done = load_run(tmp_path, summary.of("done")[0].cell.id)
+    done = load(tmp_path, summary.of("done")[0].cell.id)
     assert done.result["attempt"] == "0002"
     assert (done.dir / "attempts" / "0001" / "result.json").exists()
 
@@ -119,7 +119,7 @@ def test_a_stopped_run_is_taken_up_where_it_was(tmp_path, reason, code):
     assert len(summary.of("done")) <= 2
     stopped = summary.of("stopped")
     if stopped:
-        assert load_run(tmp_path, stopped[0].cell.id).state == "interrupted"
+        assert load(tmp_path, stopped[0].cell.id).state == "interrupted"
     later = FakeTrainer()
     assert run(PLAN, tmp_path, later)[0].exit_code == 0
     assert len(later.calls) == len(PLAN) - len(summary.of("done"))
@@ -129,7 +129,7 @@ def test_a_cell_that_runs_elsewhere_is_left_alone_and_looked_at_again(tmp_path):
     cells = {cell.label: cell for cell in PLAN.cells}
     folder = run_dir(tmp_path, cells[FIRST].id)
     folder.mkdir(parents=True)
-    held = claims.claim(folder)
+    held = anything(claims.claim(folder))
     trainer = FakeTrainer()
     summary, _ = run(PLAN, tmp_path, trainer)
     assert summary.exit_code == 3
@@ -196,12 +196,12 @@ def test_a_resumed_cell_keeps_its_number_of_threads(tmp_path):
     run(PLAN, tmp_path, stopping, stop, options=RunOptions(threads=2))
     run(PLAN, tmp_path, Threads(), options=RunOptions())
     assert seen[:2] == [2, 2]
-    assert load_run(tmp_path, next(PLAN.cells).id).provenance["threads"] == 2
+    assert load(tmp_path, next(PLAN.cells).id).provenance["threads"] == 2
 
 
 def test_provenance_says_where_a_result_comes_from(tmp_path):
     run(PLAN, tmp_path, device_name="a processor")
-    found = load_run(tmp_path, next(PLAN.cells).id).provenance
+    found = load(tmp_path, next(PLAN.cells).id).provenance
     assert found["device"] == "a processor"
     assert found["data"]["fingerprint"] == "f" * 64
     assert len(found["source_hash"]) == 16
@@ -212,10 +212,10 @@ def test_provenance_says_where_a_result_comes_from(tmp_path):
 
 
 def test_a_cell_that_cannot_load_its_data_fails_alone(tmp_path):
-    def load(_):
+    def refuse(_):
         raise UsageError("gone")
 
-    summary, _ = run(replace(PLAN, groups=PLAN.groups[:1]), tmp_path, load=load)
+    summary, _ = run(replace(PLAN, groups=PLAN.groups[:1]), tmp_path, load=refuse)
     assert [outcome.reason for outcome in summary.of("failed")] == ["gone"]
 
 

@@ -1,0 +1,128 @@
+"""Claims: one owner at a time; a dead one's is freed, what cannot be known is held."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+
+from bench import claims
+from bench.errors import RecordError
+from tests.fake_trainer import anything
+
+
+def test_a_claim_excludes_until_it_is_given_back(tmp_path):
+    one = claims.claim(tmp_path)
+    assert isinstance(one, claims.Claim)
+    assert one.held()
+    other = claims.claim(tmp_path)
+    assert isinstance(other, claims.Owner)
+    assert other.pid == os.getpid()
+    assert claims.holder(tmp_path) == one.owner
+    one.release()
+    assert claims.holder(tmp_path) is None
+    assert isinstance(claims.claim(tmp_path), claims.Claim)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def dead_owner(**other):
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    return replace(claims.Owner.me(), pid=process.pid, started="1", **other)
+
+
+def write_claim(folder, owner):
+    (folder / claims.NAME).write_text(json.dumps(asdict(owner)))
+
+
+def test_the_claim_of_a_process_that_ended_is_freed(tmp_path):
+    owner = dead_owner()
+    write_claim(tmp_path, owner)
+    assert claims.holder(tmp_path) is None
+    one = claims.claim(tmp_path)
+    assert isinstance(one, claims.Claim)
+    assert one.freed == owner
+    one.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_claim_of_a_reused_process_number_or_an_earlier_boot_is_freed(tmp_path):
+    for owner in (
+        replace(claims.Owner.me(), started="1"),
+        replace(claims.Owner.me(), boot_id="earlier"),
+    ):
+        write_claim(tmp_path, owner)
+        one = claims.claim(tmp_path)
+        assert isinstance(one, claims.Claim)
+        one.release()
+
+
+def test_what_cannot_be_known_is_held(tmp_path):
+    for owner in (dead_owner(host="elsewhere"), dead_owner(namespace="pid:[1]")):
+        write_claim(tmp_path, owner)
+        assert owner.alive() is None
+        assert claims.claim(tmp_path) == owner
+    (tmp_path / claims.NAME).write_text("{")
+    with pytest.raises(RecordError, match="remove it"):
+        claims.claim(tmp_path)
+
+
+RACE = """
+import multiprocessing, sys
+from pathlib import Path
+from bench import claims
+
+def race(folder, barrier, wins):
+    barrier.wait()
+    got = claims.claim(folder)
+    if isinstance(got, claims.Claim):
+        with wins.get_lock():
+            wins.value += 1
+    # Alive and holding until everybody has tried.
+    barrier.wait()
+    assert isinstance(got, claims.Owner) or got.held()
+
+context, count = multiprocessing.get_context("fork"), 6
+for folder in map(Path, sys.argv[1:]):
+    barrier, wins = context.Barrier(count), context.Value("i", 0)
+    workers = [context.Process(target=race, args=(folder, barrier, wins)) for _ in range(count)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(20)
+        assert worker.exitcode == 0
+    assert wins.value == 1, wins.value
+"""
+
+
+def test_of_many_that_claim_at_once_one_wins(tmp_path):
+    folders = [tmp_path / f"{left}{n}" for left in ("nobody", "dead", "dead after dead") for n in range(8)]
+    for folder in folders:
+        folder.mkdir()
+        if not folder.name.startswith("nobody"):
+            write_claim(folder, replace(dead_owner(), token="first"))
+        if folder.name.startswith("dead after"):
+            first = (folder / claims.NAME).read_text()
+            (folder / f"{claims.NAME}.after-first").write_text(first.replace('"first"', '"second"'))
+    subprocess.run([sys.executable, "-c", RACE, *map(str, folders)], check=True, timeout=60)
+
+
+def test_a_killed_process_leaves_a_claim_that_is_free(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from bench import claims;"
+        "claims.claim(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    process = anything(
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    )
+    assert process.stdout.readline() == "held\n"
+    holder = anything(claims.holder(tmp_path))
+    assert (holder.pid, holder.host) == (process.pid, socket.gethostname())
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert claims.holder(tmp_path) is None
