@@ -63,7 +63,7 @@ class CachedFeatures:
             index = torch.arange(begin, min(begin + CHUNK, len(source.pixels)), device=device)
             flip = torch.ones(len(index), dtype=torch.bool, device=device) if mirror else None
             parts.append(source.batch(index, flip)[0])
-        return torch.cat(parts)
+        return torch.cat(parts).contiguous()
 
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Features of some images."""

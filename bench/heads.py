@@ -1,5 +1,6 @@
 """The trained part of a probe: the stages that are not frozen, and the classifier of Table 12 on top."""
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -61,6 +62,8 @@ class Probe(nn.Module):
 
     def forward(self, features: Tensor, keep: Tensor | None = None) -> Tensor:
         """Logits from the frozen prefix's output."""
+        if self.start < len(self.backbone.stages):
+            features = features.contiguous(memory_format=torch.channels_last)
         return self.head(self.backbone(features, self.start), keep)
 
 

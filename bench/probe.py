@@ -93,7 +93,7 @@ class _Run:
         self.num_classes = len(data.classes)
         backbone = build_backbone(config["pretrain"]["backbone"], 0)
         backbone.load_state_dict(under(read_tensors(weights)[0], "backbone."))
-        backbone.to(device).eval()
+        backbone.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
         start = freeze_index(backbone, config["freeze"])
         train_split, held = data.train, None
         if s["holdout"]:

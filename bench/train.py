@@ -55,7 +55,7 @@ def pretrain(
     row = registry.spec(config["method"])
     settings, seed = config["train"], int(config["seed"])
     source = data.train if row.labels else data.pool
-    method = build_method(config, len(data.classes)).to(where)
+    method = build_method(config, len(data.classes)).to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     method.train()
     pixels = Pixels(source, where, settings["scale"])
     steps = _Steps(method, pixels, settings, seed)

@@ -17,7 +17,7 @@ class VectorHeads(nn.Module):
     def __init__(self, channels: int, reduced: int, side: int, **outputs: int) -> None:
         super().__init__()
         self.reduce = nn.Sequential(
-            nn.Conv2d(channels, reduced, 1, bias=False), nn.BatchNorm2d(reduced), nn.ReLU()
+            nn.Conv2d(channels, reduced, 1, bias=False), nn.BatchNorm2d(reduced), nn.ReLU(inplace=True)
         )
         self.outputs = nn.ModuleDict({name: nn.Conv2d(reduced, dim, side) for name, dim in outputs.items()})
         init_heads(self)

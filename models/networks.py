@@ -26,13 +26,13 @@ def pyramid_decoder(in_channels: int, stride: int) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.ConvTranspose2d(in_channels, channels, 1, bias=False),
         nn.BatchNorm2d(channels),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(SLOPE, inplace=True),
     ]
     while channels > WIDTH:
         layers += [
             nn.ConvTranspose2d(channels, channels // 2, 4, 2, 1, bias=False),
             nn.BatchNorm2d(channels // 2),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
         ]
         channels //= 2
     layers += [nn.ConvTranspose2d(channels, 3, 4, 2, 1, bias=False), nn.Tanh()]
@@ -47,7 +47,7 @@ def vector_decoder(latent_dim: int, side: int, stride: int, channels: int = WIDT
     return nn.Sequential(
         nn.ConvTranspose2d(latent_dim, channels, side, bias=False),
         nn.BatchNorm2d(channels),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(SLOPE, inplace=True),
         *pyramid_decoder(channels, stride),
     )
 
@@ -56,13 +56,13 @@ def image_tower() -> nn.Sequential:
     """Three 4x4 convolutions of stride 2: 64, 128, 256 channels; no BN on the first, no biases."""
     return nn.Sequential(
         nn.Conv2d(3, WIDTH, 4, 2, 1, bias=False),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(SLOPE, inplace=True),
         nn.Conv2d(WIDTH, 2 * WIDTH, 4, 2, 1, bias=False),
         nn.BatchNorm2d(2 * WIDTH),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(SLOPE, inplace=True),
         nn.Conv2d(2 * WIDTH, 4 * WIDTH, 4, 2, 1, bias=False),
         nn.BatchNorm2d(4 * WIDTH),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(SLOPE, inplace=True),
     )
 
 
@@ -91,7 +91,7 @@ class JointDiscriminator(nn.Module):
         self.tower = image_tower()
         self.joint = nn.Sequential(
             nn.Conv2d(4 * WIDTH + latent_dim, channels, 1, bias=False),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
             nn.Conv2d(channels, 1, 1, bias=False),
         )
 

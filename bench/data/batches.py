@@ -45,11 +45,15 @@ class Pixels:
     def batch(
         self, index: Int[Tensor, " b"], flip: Tensor | None = None
     ) -> tuple[Float[Tensor, "b 3 h w"], Int[Tensor, " b"]]:
-        """Images on the network's scale, mirrored left to right where `flip` is true, and their labels."""
+        """Images on the network's scale, mirrored left to right where `flip` is true, and their labels.
+
+        The images lie channels-last in memory, in which convolutions and pooling are faster on CPU and GPU.
+        """
         images = self.images[index]
         if flip is not None:
             images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
-        return images.to(self.dtype) * self._factor - self._offset, self.labels[index]
+        scaled = images.to(self.dtype) * self._factor - self._offset
+        return scaled.contiguous(memory_format=torch.channels_last), self.labels[index]
 
     def to_bytes(self, images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
         """Images on the network's scale back to 0..255."""
