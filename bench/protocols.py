@@ -139,7 +139,7 @@ PRESETS: dict[str, dict[str, tuple[int, int]]] = {
         "folder": (2, 3),
     },
     "quick": {
-        "digits": (30, 30),
+        "digits": (8, 15),
         "cifar100": (10, 10),
         "miniplaces": (20, 20),
         "indoor67": (20, 20),

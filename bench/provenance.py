@@ -15,7 +15,7 @@ from typing import Any
 import bench
 
 PACKAGES = (
-    "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "safetensors", "torchmetrics",
+    "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "safetensors", "scipy",
 )  # fmt: skip
 
 
