@@ -167,7 +167,7 @@ def legend(rows: Sequence[Row]) -> tuple[tuple[Mark, str], ...]:
     if standings & {"best", "tied"}:
         lines.append(("best", BEST))
     if "unknown" in standings:
-        lines.append(("unknown", "cannot be ranked, for want of paired seeds"))
+        lines.append(("unknown", "cannot be ranked: too few paired seeds, or differences without spread"))
     if any(cell.end_to_end for cell in cells):
         lines.append(("end to end", "nothing is frozen, so one value stands in every column"))
     if any(cell.published is not None for cell in cells):
