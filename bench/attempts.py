@@ -15,7 +15,7 @@ from bench import checkpoint
 from bench.config import SCHEMA, config_id
 from bench.errors import RecordError
 from bench.files import dumps, publish, read_json, set_aside, temporary, write_bytes, write_json
-from bench.provenance import now, peak_memory_bytes
+from bench.provenance import determinism, now, peak_memory_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -112,9 +112,10 @@ class Attempt:
         return self.dir / LOG
 
     def _clear_temporary(self) -> None:
-        """Remove what a kill left half written; the claim is ours, so nobody is writing."""
+        """Remove what a kill left half written. The run is ours, but others may be writing a claim to it."""
         for path in (*self.run_dir.glob(".*.tmp"), *self.run_dir.glob("attempts/*/.*.tmp")):
-            path.unlink(missing_ok=True)
+            if not path.name.startswith(".claim.json"):
+                path.unlink(missing_ok=True)
 
     def _write_status(self, state: str, **more: Any) -> None:
         self._status = {**self._status, "state": state, **more}
@@ -200,6 +201,7 @@ class Attempt:
 
     def _end(self) -> None:
         self._provenance |= {
+            "determinism": determinism(),
             "ended": now(),
             "seconds": time.monotonic() - self._begun,
             "peak_memory_bytes": peak_memory_bytes(),

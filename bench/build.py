@@ -85,5 +85,12 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str,
     for name, tensor in under(tensors, "optimizer.").items():
         number, _, key = name.partition(".")
         state.setdefault(int(number), {})[key] = tensor
+    # A fused or vectorised update walks memory in order: the state must lie as its parameter does.
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for number, entries in state.items():
+        like = parameters[number]
+        for key, tensor in entries.items():
+            if tensor.shape == like.shape:
+                entries[key] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -29,13 +29,15 @@ GROUPS: dict[str, type] = {"pretrain": TrainSettings, "probe": ProbeSettings}
 def canonical(config: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> str:
     """The text that is hashed: sorted keys, no spaces, fields at their implied value left out."""
     stripped = json.loads(json.dumps(config, allow_nan=False))
-    for path, value in (IMPLIED if implied is None else implied).items():
-        *parents, leaf = path.split(".")
-        node: Any = stripped
-        for key in parents:
-            node = node.get(key) if isinstance(node, dict) else None
-        if isinstance(node, dict) and leaf in node and node[leaf] == value:
-            del node[leaf]
+    # A probe holds the whole configuration of its pretraining.
+    for config_ in (stripped, stripped.get("pretrain")):
+        for path, value in (IMPLIED if implied is None else implied).items():
+            *parents, leaf = path.split(".")
+            node: Any = config_
+            for key in parents:
+                node = node.get(key) if isinstance(node, dict) else None
+            if isinstance(node, dict) and leaf in node and node[leaf] == value:
+                del node[leaf]
     return json.dumps(stripped, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 

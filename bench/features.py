@@ -58,12 +58,17 @@ class CachedFeatures:
     @staticmethod
     def _compute(source: ComputedFeatures, mirror: bool) -> Float[Tensor, "n ..."]:
         device = source.pixels.device
-        parts = []
+        features: Tensor | None = None
         for begin in range(0, len(source.pixels), CHUNK):
             index = torch.arange(begin, min(begin + CHUNK, len(source.pixels)), device=device)
             flip = torch.ones(len(index), dtype=torch.bool, device=device) if mirror else None
-            parts.append(source.batch(index, flip)[0])
-        return torch.cat(parts).contiguous()
+            part, _ = source.batch(index, flip)
+            if features is None:
+                features = part.new_empty((len(source.pixels), *part.shape[1:]))
+            features[begin : begin + len(index)] = part
+        if features is None:
+            raise ValueError("no images to compute features of")
+        return features
 
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Features of some images."""

@@ -69,8 +69,6 @@ class Pace:
 
     Args:
         total: steps of the whole cell.
-        images: seen before this process took over.
-        seconds: spent before this process took over.
         stop: asked after every step.
         progress: told at most twice a second.
         options: how often to save.
@@ -86,12 +84,10 @@ class Pace:
         options: RunOptions,
         save: Callable[[], None],
         means: EpochMeans,
-        images: int = 0,
-        seconds: float = 0.0,
     ) -> None:
         self.total, self.stop, self.progress, self.options = total, stop, progress, options
         self.save, self.means = save, means
-        self.before, self.images_before = seconds, images
+        self.before = 0.0
         self.images = 0
         self.begin = self.told = self.saved = time.perf_counter()
 

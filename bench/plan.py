@@ -161,6 +161,14 @@ def make_plan(selection: Selection, root: Path | None = None) -> Plan:
                 f"{source.name}: images of {source.image_size} pixels are smaller than the stride of"
                 f" {selection.backbone}, {stride} pixels"
             )
+    for name in origins or selection.datasets:
+        size = sources[name].image_size
+        decoding = [m for m in selection.methods if methods.spec(m).decoder]
+        if decoding and size and size % stride:
+            raise UsageError(
+                f"{name}: {decoding[0]} rebuilds its images, so their {size} pixels must be a multiple of the stride"
+                f" of {selection.backbone}, {stride} pixels"
+            )
     probes: dict[str, dict[str, Cell]] = {}
     pretrains: dict[str, Cell] = {}
     for seed in selection.seeds:

@@ -3,6 +3,7 @@
 The classifier is the paper's (Table 12): flatten, dropout, Linear(hidden), ReLU, Linear(classes), by SGD.
 """
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from bench.build import build_backbone, load_optimizer_state, module_state, opti
 from bench.checkpoint import read_tensors
 from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
-from bench.errors import UsageError
+from bench.errors import Diverged, UsageError
 from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes
 from bench.heads import Head, Probe, freeze_index
 from bench.launch.control import Progress, RunOptions, Stop
@@ -101,6 +102,7 @@ class _Run:
             held = Split(data.train.images[chosen], data.train.labels[chosen])
             train_split = Split(data.train.images[kept], data.train.labels[kept])
 
+        self.cache_left = options.cache_bytes
         began = time.perf_counter()
         batch_bn = s["frozen_bn"] == "batch"
         self.train = self._source(train_split, backbone, start, batch_bn, s["flip"], s["scale"])
@@ -138,12 +140,14 @@ class _Run:
         computed = ComputedFeatures(Pixels(split, self.device, scale), backbone, start, batch_bn)
         if start == 0 or batch_bn:
             return computed
-        if cache_bytes(computed, flip) > self.options.cache_bytes:
+        wanted = cache_bytes(computed, flip)
+        if wanted > self.cache_left:
             self.attempt.note(
-                f"features of {len(split.labels)} images would take {cache_bytes(computed, flip) >> 20} MiB, more "
-                f"than the budget of {self.options.cache_bytes >> 20} MiB: they are computed for every batch"
+                f"features of {len(split.labels)} images would take {wanted >> 20} MiB, more "
+                f"than the {self.cache_left >> 20} MiB left: they are computed for every batch"
             )
             return computed
+        self.cache_left -= wanted
         return CachedFeatures(computed, flip)
 
     def run(self, stop: Stop, progress: Progress) -> dict[str, Any]:
@@ -247,6 +251,9 @@ class _Run:
         row.update(tested)
         if "val" in self.tests:
             row.update(self._evaluate("val")[0])
+        if not all(math.isfinite(v) for v in row.values() if v is not None):
+            raise Diverged(self.done, "the loss on held-out images")
+        if "val" in self.tests:
             self._choose("val", row, tops, row["val_top1"])
         else:
             self._choose("best-test", row, tops, row["test_top1"])

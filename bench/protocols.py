@@ -5,12 +5,15 @@ released code's. A protocol's other half, what it changes in a method, is in `mo
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Scale = Literal["imagenet", "symmetric"]
 
 
 def _check(config: object, positive: tuple[str, ...], not_negative: tuple[str, ...]) -> None:
+    for name, hint in get_type_hints(type(config)).items():
+        if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
+            raise ValueError(f"{name} is {getattr(config, name)!r}; allowed: {', '.join(get_args(hint))}")
     for name in positive:
         if (value := getattr(config, name)) is not None and not value > 0:
             raise ValueError(f"{name} is {value!r}; it must be greater than 0")
@@ -97,8 +100,9 @@ class ProbeSettings:
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "lr", "lr_step", "lr_gamma", "hidden", "init_std")
         _check(self, positive, ("momentum", "weight_decay", "dropout"))
-        if self.dropout >= 1:
-            raise ValueError(f"dropout is {self.dropout!r}; it must be less than 1")
+        for name in ("dropout", "momentum"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be less than 1")
 
 
 @dataclass(frozen=True)

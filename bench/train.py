@@ -9,7 +9,7 @@ from bench.build import build_method, load_optimizer_state, module_state, optimi
 from bench.data.arrays import Dataset
 from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
 from bench.engines import PlainEngine, draw, train_step
-from bench.errors import UsageError
+from bench.errors import Diverged, UsageError
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
 from models import registry
@@ -75,7 +75,6 @@ def pretrain(
         load_optimizer_state(steps.optimizer, tensors)
         means.load(under(tensors, "epoch."), meta["epoch_count"])
         steps.done, steps.images, pace.before = meta["step"], meta["images"], meta["seconds"]
-        # The step just saved may have ended an epoch whose row the metrics already have.
 
     final: dict[str, float] = {}
     while steps.done < steps.total:
@@ -90,7 +89,10 @@ def pretrain(
             means.reset()
         pace.after_step(steps.done, count, last=steps.done == steps.total)
 
-    attempt.save_model(module_state(method))
+    state = module_state(method)
+    if not all(bool(torch.isfinite(t).all()) for t in state.values() if t.is_floating_point()):
+        raise Diverged(steps.done, "a weight")
+    attempt.save_model(state)
     _save_reconstructions(method, data, settings["scale"], where, attempt)
     seconds = pace.seconds
     return {

@@ -104,20 +104,12 @@ class Backbone(nn.Module):
         return [self.net.get_submodule(name) for stage in self.stages[start:stop] for name in stage]
 
 
-def freeze_points(name: str) -> tuple[str, ...]:
-    """Names of the places up to which a backbone may be frozen, shallow to deep.
+def point_names(taps: Sequence[str]) -> tuple[str, ...]:
+    """Names of the places up to which a backbone may be frozen, shallow to deep, from timm's tap names.
 
     A ResNet's are named as the paper does (`conv1`, `conv1-3`, `conv1-5`, ...: two convolutions, or blocks, a
     stage); any other's are `stage1` to `stageN`, one for each of timm's feature taps.
     """
-    with torch.device("meta"):
-        net = _create(name, check=False)
-    taps = [dict(tap)["module"] for tap in net.feature_info]  # pyright: ignore[reportGeneralTypeIssues]
-    return point_names(taps)
-
-
-def point_names(taps: Sequence[str]) -> tuple[str, ...]:
-    """Names of freeze points from timm's tap names."""
     if taps[0] == "act1":
         return ("conv1", *(f"conv1-{2 * i + 1}" for i in range(1, len(taps))))
     return tuple(f"stage{i + 1}" for i in range(len(taps)))
@@ -129,10 +121,11 @@ def _create(name: str, check: bool = True) -> nn.Module:
     Raises:
         ValueError: timm does not know the name, or the network is not a plain sequence of stages.
     """
-    plain_resnet = name.startswith("resnet") and not name.startswith("resnetv2")
     try:
-        options: dict[str, Any] = {"zero_init_last": False} if plain_resnet else {}
-        net = timm.create_model(name, num_classes=0, **options)
+        try:
+            net = timm.create_model(name, num_classes=0, zero_init_last=False)
+        except TypeError:  # a family without that option, whose residual branches start alive
+            net = timm.create_model(name, num_classes=0)
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"timm cannot build backbone {name!r}: {error}") from error
     if not getattr(net, "feature_info", None):

@@ -26,6 +26,7 @@ class MethodSpec:
         control: not a method of the paper's comparison but a row to hold it against.
         trained: whether pretraining takes steps at all.
         end_to_end: the probe trains the backbone too (nothing frozen).
+        decoder: it makes images as large as its input, so that size must be a multiple of the stride.
         labels: pretraining reads labels, hence the labelled training split only.
     """
 
@@ -38,6 +39,7 @@ class MethodSpec:
     control: bool = False
     trained: bool = True
     end_to_end: bool = False
+    decoder: bool = False
     labels: bool = False
 
 
@@ -53,6 +55,7 @@ def _family(name: str, title: str, target: str, config_cls: type) -> list[Method
                     target,
                     config_cls,
                     {"adversarial": gan, "weighted": weighted},
+                    decoder=True,
                 )
             )
     return rows
@@ -63,7 +66,7 @@ METHODS: dict[str, MethodSpec] = {
     for row in [
         *_family("beta-vae", "β-VAE", "models.beta_vae:BetaVAE", configs.BetaVAEConfig),
         *_family("patchvae", "PatchVAE", "models.patchvae:PatchVAE", configs.PatchVAEConfig),
-        MethodSpec("bigan", "BiGAN", "models.bigan:BiGAN", configs.BiGANConfig),
+        MethodSpec("bigan", "BiGAN", "models.bigan:BiGAN", configs.BiGANConfig, decoder=True),
         MethodSpec(
             "supervised", "Supervised", "models.supervised:Supervised", configs.SupervisedConfig, labels=True
         ),

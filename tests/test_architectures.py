@@ -7,7 +7,7 @@ import timm
 import torch
 
 from models.architectures import build, classifier, count, decoder, tables
-from models.backbones import Backbone, freeze_points
+from models.backbones import Backbone, point_names
 
 ENCODERS = {
     (32, "beta-vae"): 888_192,
@@ -70,11 +70,12 @@ def test_resnet9_features_only_gives_three_maps():
     assert net.feature_info.reduction() == [2, 4, 8]
 
 
-def test_residual_branches_of_an_untrained_backbone_are_alive():
-    backbone = Backbone("resnet9")
-    for name, parameter in backbone.named_parameters():
-        if "bn" in name and name.endswith("weight"):
-            assert torch.all(parameter == 1), name
+@pytest.mark.parametrize("name", ["resnet9", "resnet18", "wide_resnet50_2", "seresnet50", "regnetx_002"])
+def test_residual_branches_of_an_untrained_backbone_are_alive(name):
+    backbone = Backbone(name)
+    for module_name, module in backbone.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert torch.all(module.weight == 1), module_name
 
 
 @pytest.mark.parametrize("name", ["resnet9", "resnet18", "convnext_atto", "efficientnet_b0", "regnetx_002"])
@@ -87,7 +88,7 @@ def test_stages_in_sequence_are_timms_own_features(name):
     reference.load_state_dict({k: weights[flat] for k, flat in own.items()})
     with torch.no_grad():
         expected = reference(x)
-        assert len(backbone.stages) == len(expected) == len(freeze_points(name))
+        assert len(backbone.stages) == len(expected) == len(point_names(backbone.taps))
         for i, taps in enumerate(expected, start=1):
             out = backbone(x, 0, i)
             if out.shape == taps.shape:
@@ -97,6 +98,9 @@ def test_stages_in_sequence_are_timms_own_features(name):
 
 
 def test_freeze_points_have_the_papers_names():
+    def freeze_points(name):
+        return point_names(Backbone(name).taps)
+
     assert freeze_points("resnet9") == ("conv1", "conv1-3", "conv1-5")
     assert freeze_points("resnet18") == ("conv1", "conv1-3", "conv1-5", "conv1-7", "conv1-9")
     assert freeze_points("convnext_atto") == ("stage1", "stage2", "stage3", "stage4")

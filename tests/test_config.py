@@ -44,6 +44,11 @@ def test_a_field_at_the_value_that_earlier_runs_implied_stays_out_of_the_hash():
     implied = {"train.compile": False, "probe.x": 1}
     assert cfg.canonical({"train": {"lr": 0.1, "compile": False}}, implied) == cfg.canonical(old, implied)
     assert cfg.canonical({"train": {"lr": 0.1, "compile": True}}, implied) != cfg.canonical(old, implied)
+    before, after = (
+        {"pretrain": old, "freeze": "conv1"},
+        {"pretrain": {"train": {"lr": 0.1, "compile": False}}},
+    )
+    assert cfg.canonical({**before, **after}, implied) == cfg.canonical(before, implied), "a probe of it, too"
 
 
 def test_whole_and_real_numbers_of_a_real_setting_are_one_cell():
@@ -154,3 +159,16 @@ def test_a_value_that_the_settings_refuse_is_a_usage_error(settings):
         pretrain(settings=settings)
     with pytest.raises(UsageError):
         probe(pretrain(), settings={"probe.epochs": 0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        (lambda: TrainSettings(scale="bogus"), "scale is 'bogus'; allowed: imagenet, symmetric"),  # pyright: ignore
+        (lambda: ProbeSettings(frozen_bn="nope"), "allowed: stored, batch"),  # pyright: ignore
+        (lambda: ProbeSettings(momentum=5), "momentum is 5"),
+    ],
+)
+def test_settings_are_checked_when_built(settings, word):
+    with pytest.raises(ValueError, match=word):
+        settings()

@@ -1,5 +1,7 @@
 """What only an accelerator can show: every method trains there and starts where the CPU starts."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -15,9 +17,10 @@ pytestmark = [
 ]
 
 
-def run(config, folder, device):
-    arguments = {"stop": Stop(), "progress": quiet, "options": RunOptions()}
-    return pretrain(config, noise_data(), MemoryAttempt(folder), device=device, **arguments)
+def run(config, folder, device) -> Any:
+    arguments: Any = {"stop": Stop(), "progress": quiet, "options": RunOptions()}
+    attempt: Any = MemoryAttempt(folder)
+    return pretrain(config, noise_data(), attempt, device=device, **arguments)
 
 
 @pytest.mark.parametrize("name", ["beta-vae", "supervised"])
@@ -37,12 +40,13 @@ def test_every_method_trains_on_the_accelerator(name, tmp_path):
 def test_a_probe_runs_on_the_accelerator(tmp_path):
     from bench.probe import probe
 
+    attempt: Any = MemoryAttempt(tmp_path)
     weights = save_weights(tmp_path / "w.safetensors")
     result = probe(
         probe_config("conv1-3", flip=True),
         noise_data(),
         weights,
-        MemoryAttempt(tmp_path),
+        attempt,
         device="cuda",
         stop=Stop(),
         progress=quiet,

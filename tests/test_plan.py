@@ -100,6 +100,15 @@ def test_images_smaller_than_the_stride_are_refused(monkeypatch):
         make_plan(SMALL)
 
 
+def test_a_decoder_that_could_not_rebuild_its_images_is_refused_before_any_work(monkeypatch):
+    from bench import plan as module
+
+    monkeypatch.setattr(module, "backbone_stride", lambda name: 24)
+    with pytest.raises(UsageError, match="32 pixels must be a multiple of the stride of resnet9, 24 pixels"):
+        make_plan(replace(SMALL, methods=("random", "patchvae")))
+    assert len(make_plan(replace(SMALL, methods=("random", "supervised"))))
+
+
 def test_thousands_of_cells_are_planned_in_seconds(tmp_path):
     begun = time.perf_counter()
     plan = make_plan(replace(SMALL, methods=tuple(METHODS), seeds=tuple(range(110))))

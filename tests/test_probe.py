@@ -8,7 +8,7 @@ import torch
 
 from bench.build import build_backbone, build_method, module_state
 from bench.checkpoint import read_tensors, write_tensors
-from bench.errors import Interrupted, UsageError
+from bench.errors import Diverged, Interrupted, UsageError
 from bench.heads import Head, Probe, freeze_index
 from bench.launch.control import RunOptions, Stop
 from bench.probe import holdout_split, probe
@@ -189,3 +189,18 @@ def test_weights_are_those_that_were_saved(weights):
     tensors, _ = read_tensors(weights)
     assert "backbone.net.conv1.weight" in tensors
     assert not torch.equal(tensors["backbone.net.bn1.running_mean"], torch.zeros(64))
+
+
+def test_a_loss_that_is_not_finite_on_test_images_fails_the_probe(weights, tmp_path):
+    """One enormous last step: the training loss before it is finite, what it leaves is not."""
+    attempt = MemoryAttempt(tmp_path)
+    with pytest.raises(Diverged, match="held-out images"):
+        run(probe_config(epochs=1, batch_size=40, lr=1e25), weights, attempt)
+    assert attempt.arrays == {}
+
+
+def test_the_budget_for_features_is_shared(weights, tmp_path):
+    """Forty training images of 2048 floats fit, then the twenty test images do not."""
+    attempt = MemoryAttempt(tmp_path)
+    run(probe_config(epochs=1), weights, attempt, cache_bytes=45 * 2048 * 4)
+    assert [note for note in attempt.notes if "20 images" in note] == attempt.notes != []

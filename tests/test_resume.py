@@ -47,12 +47,6 @@ def without_times(value):
     return [without_times(v) for v in value] if isinstance(value, list) else value
 
 
-def started(results: Path) -> bool:
-    return any(results.glob("runs/*/attempts/*/metrics.jsonl")) or any(
-        results.glob("runs/*/attempts/*/checkpoint*")
-    )
-
-
 @pytest.mark.parametrize("method", ["patchvae-gan-lw"])
 def test_killed_at_random_moments_it_ends_with_the_same_bits(method, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -97,7 +97,7 @@ def test_the_table_of_freeze_points_is_what_the_networks_have(name):
 
     from models import backbones
 
-    assert backbones.freeze_points(name) == FREEZE_POINTS[name]
+    assert backbones.point_names(backbones.Backbone(name).taps) == FREEZE_POINTS[name]
     size = 2 * STRIDES[name]
     assert backbone_stride(name) == STRIDES[name]
     assert backbones.Backbone(name).eval()(torch.zeros(1, 3, size, size)).shape[-2:] == (2, 2)

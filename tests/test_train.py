@@ -110,6 +110,23 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_names_the_step(tmp_path):
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_weights_that_are_not_finite_after_the_last_step_are_not_kept(tmp_path, monkeypatch):
+    """The last step's loss is computed before its update ruins the weights."""
+    from bench import train
+
+    def ruin(engine, *arguments):
+        values = train_step(engine, *arguments)
+        with torch.no_grad():
+            engine.parameters["classifier.bias"].fill_(float("inf"))
+        return values
+
+    train_step = train.train_step
+    monkeypatch.setattr(train, "train_step", ruin)
+    with pytest.raises(Diverged, match="a weight is not finite"):
+        run(pretrain_config("supervised", batch_size=40, epochs=1), MemoryAttempt(tmp_path))
+    assert not (tmp_path / "model.safetensors").exists()
+
+
 def test_too_few_images_for_a_batch_are_refused(tmp_path):
     with pytest.raises(UsageError, match="do not fill one batch of 64"):
         run(pretrain_config("patchvae", batch_size=64, drop_last=True), MemoryAttempt(tmp_path))

@@ -34,6 +34,7 @@ DATASETS: dict[str, DatasetSpec] = {
             paper=None,
             source="comes with scikit-learn: nothing to download",
             loader="bench.data.digits:digits",
+            files=False,
             num_train=1437,
             num_test=360,
             needs_root=False,
@@ -49,6 +50,7 @@ DATASETS: dict[str, DatasetSpec] = {
             source=f"download {CIFAR}/cifar-100-binary.tar.gz and unpack it"
             " so that {root}/cifar-100-binary/train.bin exists",
             loader="bench.data.cifar:cifar100",
+            files=False,
             num_train=50_000,
             num_test=10_000,
         ),
@@ -63,6 +65,7 @@ DATASETS: dict[str, DatasetSpec] = {
             source=f"download {CIFAR}/cifar-10-python.tar.gz and unpack it"
             " so that {root}/cifar-10-batches-py/data_batch_1 exists",
             loader="bench.data.cifar:cifar10",
+            files=False,
             num_train=50_000,
             num_test=10_000,
         ),
@@ -166,7 +169,7 @@ def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> dict[s
         listing = [(file.path, file.size) for file in source.list_files()]
         about["name"] = folders.PREFIX + (source.where.name if source.where else "")
         about["listing"] = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
-    if skip_corrupt:
+    if skip_corrupt and row.files:
         about["skip_corrupt"] = True
     return about
 

@@ -61,6 +61,7 @@ class DatasetSpec:
         num_train: published number of training images; checked where it is not None.
         num_test: published number of test images; likewise.
         needs_root: False for data that come with an installed package.
+        files: made of image files, any of which may be broken.
     """
 
     name: str
@@ -75,6 +76,7 @@ class DatasetSpec:
     num_train: int | None = None
     num_test: int | None = None
     needs_root: bool = True
+    files: bool = True
 
 
 class File(NamedTuple):
