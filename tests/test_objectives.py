@@ -3,6 +3,8 @@
 import copy
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -16,21 +18,21 @@ from models import losses
 from models.method import Method
 from models.patchvae import pool_appearance
 from models.registry import METHODS, resolve_config
-from tests.learning import TRAINED, make_batch, make_method, pretrain_config
+from tests.learning import TRAINED, make_batch, pretrain_config
 
 AUTOENCODERS = [name for name in METHODS if name.startswith(("beta-vae", "patchvae"))]
 ADVERSARIAL = ["beta-vae-gan", "patchvae-gan"]
 
 
-def method_with(name: str, **settings) -> Method:
-    """A method in double precision with some of its settings changed."""
-    config = pretrain_config(name)
+def method_with(name: str, seed: int = 0, dtype: torch.dtype = torch.float64, **settings) -> Any:
+    """A method with some of its settings changed; its children are reached by name."""
+    config = pretrain_config(name, seed)
     config["method_config"] = dataclasses.asdict(resolve_config(name, **settings))
-    return build_method(config, 10).double().train()
+    return build_method(config, 10).to(dtype).train()
 
 
 def batch_of(method: Method, count: int = 4):
-    batch, noises, schedule = make_batch(method, 0, 0, count, dtype=torch.float64)
+    batch, noises, schedule = make_batch(method, 0, 0, count, dtype=next(method.parameters()).dtype)
     return batch.image, batch, noises, schedule
 
 
@@ -38,7 +40,7 @@ def squared(recon: Tensor, image: Tensor, weights: Tensor | float = 1.0) -> floa
     return (weights * (recon - image) ** 2).sum().item() / len(image)
 
 
-def move(parameters: list[Tensor], loss: Tensor, length: float = 1e-3) -> None:
+def move(parameters: Sequence[Tensor], loss: Tensor, length: float = 1e-3) -> None:
     """One step of the given length down the gradient."""
     grads = torch.autograd.grad(loss, parameters)
     norm = math.sqrt(sum(g.square().sum().item() for g in grads))
@@ -138,10 +140,10 @@ def test_fooling_is_beta_gan_times_the_cross_entropy_of_reconstructions_passing_
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_the_discriminator_comes_to_say_real_of_images_and_fake_of_reconstructions(name):
-    method = make_method(name, dtype=torch.float64)
+    method = method_with(name, dtype=torch.float32)
     image, batch, noises, schedule = batch_of(method)
     weights = list(method.get_submodule("discriminator").parameters())
-    for _ in range(20):
+    for _ in range(12):
         loss = method("reconstruct_and_discriminate", batch, noises[0], schedule)["loss"]
         move(weights, loss, length=0.1)
     with torch.no_grad():
@@ -152,7 +154,7 @@ def test_the_discriminator_comes_to_say_real_of_images_and_fake_of_reconstructio
 
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_a_fooling_step_makes_reconstructions_look_more_real_and_leaves_the_discriminator_alone(name):
-    method = make_method(name, dtype=torch.float64)
+    method = method_with(name)
     image, batch, noises, schedule = batch_of(method)
 
     def logit():
@@ -166,7 +168,7 @@ def test_a_fooling_step_makes_reconstructions_look_more_real_and_leaves_the_disc
         assert torch.equal(value, judge[key]), key
 
 
-def bigan_logits(method: Method, image: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+def bigan_logits(method: Any, image: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
     """Of an image with its own code, and of a generated image with the code it came from."""
     with torch.no_grad():
         encoded = method.discriminator(image, method.encode(image))
@@ -174,7 +176,7 @@ def bigan_logits(method: Method, image: Tensor, z: Tensor) -> tuple[Tensor, Tens
 
 
 def test_bigan_calls_an_image_with_its_code_real_and_a_generated_one_fake_and_swaps_both_to_fool():
-    method = make_method("bigan", dtype=torch.float64)
+    method = method_with("bigan")
     image, batch, noises, schedule = batch_of(method)
     encoded, generated = bigan_logits(method, image, noises[0]["z"])
     told = method("discriminate", batch, noises[0], schedule)
@@ -190,9 +192,9 @@ def test_bigan_calls_an_image_with_its_code_real_and_a_generated_one_fake_and_sw
 
 
 def test_bigans_discriminator_comes_to_tell_the_two_kinds_of_pairs_apart():
-    method = make_method("bigan", dtype=torch.float64)
+    method = method_with("bigan", dtype=torch.float32)
     image, batch, noises, schedule = batch_of(method)
-    for _ in range(20):
+    for _ in range(12):
         move(stepped(method, 0), method("discriminate", batch, noises[0], schedule)["loss"], length=0.1)
     encoded, generated = bigan_logits(method, image, noises[0]["z"])
     assert (encoded > 0).all()
@@ -200,7 +202,7 @@ def test_bigans_discriminator_comes_to_tell_the_two_kinds_of_pairs_apart():
 
 
 def test_a_fooling_step_of_bigan_lowers_the_logit_of_encoded_images_and_raises_that_of_generated_ones():
-    method = make_method("bigan", dtype=torch.float64)
+    method = method_with("bigan")
     image, batch, noises, schedule = batch_of(method)
     encoded, generated = bigan_logits(method, image, noises[1]["z"])
     move(stepped(method, 1), method("fool", batch, noises[1], schedule)["loss"])
@@ -210,7 +212,7 @@ def test_a_fooling_step_of_bigan_lowers_the_logit_of_encoded_images_and_raises_t
 
 
 def test_supervised_minimises_the_negative_log_probability_of_the_label_from_pooled_features():
-    method = make_method("supervised", dtype=torch.float64)
+    method = method_with("supervised")
     _, batch, _, schedule = batch_of(method)
     pooled = method.backbone(batch.image).mean((-2, -1))
     logits = pooled @ method.classifier.weight.T + method.classifier.bias
@@ -222,12 +224,12 @@ def test_supervised_minimises_the_negative_log_probability_of_the_label_from_poo
 
 @pytest.mark.parametrize("name", ["random", "scratch"])
 def test_a_control_has_nothing_to_minimise(name):
-    assert make_method(name).phases == ()
+    assert method_with(name).phases == ()
 
 
 @pytest.mark.parametrize("name", [n for n in TRAINED if n != "supervised"])
 def test_convolutions_of_backbone_and_heads_begin_kaiming_normal_by_fan_out_without_bias(name):
-    method = make_method(name)
+    method = method_with(name)
     for child in ("backbone", "heads"):
         for key, layer in method.get_submodule(child).named_modules():
             if isinstance(layer, nn.Conv2d):
@@ -243,15 +245,15 @@ def test_convolutions_of_backbone_and_heads_begin_kaiming_normal_by_fan_out_with
 
 
 def test_the_layer_of_supervised_begins_with_a_deviation_of_a_hundredth_and_no_bias():
-    weight = make_method("supervised").classifier.weight
+    weight = method_with("supervised").classifier.weight
     assert weight.std().item() == pytest.approx(0.01, rel=5 / math.sqrt(2 * weight.numel()))
-    assert not make_method("supervised").classifier.bias.any()
+    assert not method_with("supervised").classifier.bias.any()
 
 
 @pytest.mark.parametrize("name", ["beta-vae-gan", "patchvae-gan", "bigan"])
 def test_decoders_and_discriminators_begin_as_torch_has_them(name):
     """Uniform within one over the root of the fan-in."""
-    method = make_method(name)
+    method = method_with(name)
     decoder = method.get_submodule("generator" if name == "bigan" else "decoder")
     layers = [*decoder.modules(), *method.get_submodule("discriminator").modules()]
     weights = [layer.weight for layer in layers if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
@@ -265,7 +267,7 @@ def test_decoders_and_discriminators_begin_as_torch_has_them(name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_heads_of_two_seeds_begin_differently(name):
-    one, other = make_method(name, seed=0), make_method(name, seed=1)
+    one, other = method_with(name, seed=0), method_with(name, seed=1)
     for key, value in one.named_parameters():
         if value.ndim > 1:
             assert not torch.equal(value, other.get_parameter(key)), key

@@ -118,9 +118,9 @@ def watching() -> Iterator[Callable[[], Watch]]:
         handles.pop().remove()
 
 
-@pytest.fixture
-def weights(tmp_path):
-    return save_weights(tmp_path / "pretrained.safetensors")
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return save_weights(tmp_path_factory.mktemp("weights") / "pretrained.safetensors")
 
 
 def run(kind: Callable, config: dict, *more: Any, attempt: Any, data: Dataset | None = None, **options):
@@ -144,7 +144,14 @@ def short_probe(*freeze, **settings) -> dict:
     return probe_config(*freeze, **{"epochs": 1, "batch_size": 20, **settings})
 
 
-ADAM = {"lr": 1e-4, "betas": (0.5, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False, "maximize": False}
+ADAM = {
+    "lr": 1e-4,
+    "betas": (0.5, 0.999),
+    "eps": 1e-8,
+    "weight_decay": 0,
+    "amsgrad": False,
+    "maximize": False,
+}
 
 
 @pytest.mark.parametrize(
@@ -163,13 +170,21 @@ def test_every_step_of_pretraining_is_adam_with_the_rate_and_betas_of_its_settin
         assert {k: group[k] for k in expected} == expected
 
 
-SGD = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "dampening": 0, "nesterov": False, "maximize": False}
+SGD = {
+    "lr": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "dampening": 0,
+    "nesterov": False,
+    "maximize": False,
+}
+
+
+OTHER_SGD = {"lr": 0.02, "momentum": 0.7, "weight_decay": 0.003}
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
-    [({}, SGD), ({"lr": 0.02, "momentum": 0.7, "weight_decay": 0.003}, None)],
-    ids=["by default", "as set"],
+    ("settings", "expected"), [({}, SGD), (OTHER_SGD, {**SGD, **OTHER_SGD})], ids=["by default", "as set"]
 )
 def test_every_step_of_a_probe_is_sgd_with_the_rate_momentum_and_decay_of_its_settings(
     settings, expected, watching, weights, tmp_path
@@ -355,16 +370,125 @@ def one_image() -> Dataset:
 @pytest.mark.parametrize(
     ("settings", "rate"), [({}, 0.5), ({"dropout": 0.2}, 0.2), ({"dropout": 0.0}, 0.0)], ids=str
 )
-@pytest.mark.parametrize("freeze", ["conv1-5", "conv1"])
 def test_training_drops_features_at_the_rate_of_the_settings_and_scales_up_the_rest_and_testing_keeps_all(
-    freeze, settings, rate, watching, weights, tmp_path
+    settings, rate, watching, weights, tmp_path
 ):
     watch = watching()
-    # With hardly any learning rate the features of a trained stage stay as they are.
-    config = short_probe(freeze, lr=1e-12, frozen_bn="stored", **settings)
-    if freeze == "conv1":
-        config["probe"]["batch_size"] = 40
-    run(probe, config, weights, attempt=MemoryAttempt(tmp_path), data=one_image())
+    run(probe, short_probe(**settings), weights, attempt=MemoryAttempt(tmp_path), data=one_image())
     trained = torch.cat([x for training, x in watch.head_inputs if training])
     tested = torch.cat([x for training, x in watch.head_inputs if not training])
     assert (len(trained), len(tested)) == (40, 20)
+    whole = tested[0]
+    torch.testing.assert_close(tested, whole.expand_as(tested), rtol=1e-4, atol=1e-4)
+    alive = whole > 0.01
+    kept = trained[:, alive] != 0
+    torch.testing.assert_close(trained[:, alive], kept * whole[alive] / (1 - rate), rtol=1e-4, atol=1e-4)
+    assert 1 - kept.float().mean().item() == pytest.approx(rate, abs=0.02)
+    if rate:
+        assert len({tuple(row.tolist()) for row in kept}) == 40, "every image of every step its own mask"
+
+
+def test_what_is_dropped_depends_on_the_seed(watching, weights, tmp_path):
+    dropped = []
+    for seed in (0, 1):
+        watch = watching()
+        run(probe, short_probe(seed=seed), weights, attempt=MemoryAttempt(tmp_path), data=one_image())
+        dropped.append(next(x for training, x in watch.head_inputs if training) == 0)
+    assert not torch.equal(*dropped)
+
+
+def test_a_probe_with_a_holdout_trains_on_the_other_nine_tenths_alone(watching, weights, tmp_path):
+    watch = watching()
+    config = short_probe("none", 3, holdout=True, epochs=2)
+    run(probe, config, weights, attempt=MemoryAttempt(tmp_path))
+    kept, held = (index.tolist() for index in holdout_split(len(TRAIN), 3))
+    assert len(held) == 4
+    assert sorted(i for seen in watch.trained for i in seen.ids) == sorted(2 * kept)
+    evaluated = [seen.ids for seen in watch.batches if not seen.training and len(seen.ids) > 1]
+    assert evaluated == 2 * [list(TEST), held]
+
+
+@pytest.mark.parametrize("freeze", ["conv1-5", "none"])
+def test_other_held_out_images_change_only_what_is_measured_on_them(freeze, weights, tmp_path):
+    held = holdout_split(len(TRAIN), 0)[1].numpy()
+    data = marked_data()
+    images, labels = data.train.images.copy(), data.train.labels.copy()
+    images[held], labels[held] = 255 - images[held], (labels[held] + 3) % 10
+    other = dataclasses.replace(data, train=Split(images, labels))
+    config = short_probe(freeze, holdout=True, epochs=2)
+    rows = [
+        run(probe, config, weights, attempt=MemoryAttempt(tmp_path), data=d)["epochs"] for d in (data, other)
+    ]
+    for one, two in zip(*rows, strict=True):
+        assert one["val_loss"] != two["val_loss"]
+        assert {k: v for k, v in one.items() if "val" not in k} == {
+            k: v for k, v in two.items() if "val" not in k
+        }
+
+
+IDENTITY = {"name": "noise", "version": 1}
+
+
+def last_state(attempt: MemoryAttempt) -> dict[str, Tensor]:
+    """The probe's model as it was when last saved."""
+    assert attempt.checkpoint is not None
+    tensors = attempt.checkpoint[0]
+    return {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+
+
+@pytest.mark.parametrize("protocol", ["paper", "clean", "reference"])
+def test_scratch_trains_every_scale_and_shift_of_its_backbone(protocol, tmp_path):
+    more: dict[str, Any] = {"image_size": 32, "flip": False, "seed": 0, "protocol": protocol}
+    start = cfg.pretrain_config("scratch", IDENTITY, **more)
+    settings = {"probe.batch_size": 10, "probe.epochs": 1}
+    config = cfg.probe_config(start, IDENTITY, freeze="conv1-5", settings=settings, **more)
+    begun = module_state(build_method(start, 10))
+    write_tensors(tmp_path / "begun.safetensors", begun)
+    attempt = MemoryAttempt(tmp_path)
+    run(probe, config, tmp_path / "begun.safetensors", attempt=attempt, checkpoint_every_steps=1)
+    ended = last_state(attempt)
+    backbone = [k for k in begun if k.startswith("backbone.") and k.endswith((".weight", ".bias"))]
+    assert sum("bn" in k for k in backbone) == 18
+    for key in backbone:
+        assert not torch.equal(begun[key], ended[key]), key
+
+
+def test_a_supervised_pretraining_trains_every_scale_and_shift_of_its_backbone(tmp_path):
+    config = short_pretraining("supervised")
+    begun = build_method(config, 10).state_dict()
+    run(pretrain, config, attempt=MemoryAttempt(tmp_path))
+    ended = read_tensors(tmp_path / "model.safetensors")[0]
+    assert not [k for k, v in ended.items() if torch.equal(v, begun[k])]
+
+
+def batch_norm_statistics(weights, tmp_path, frozen_bn: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Of the frozen backbone: as loaded, and after one step on all training images."""
+    attempt = MemoryAttempt(tmp_path)
+    config = short_probe(frozen_bn=frozen_bn, batch_size=40, epochs=2)
+    run(probe, config, weights, attempt=attempt, checkpoint_every_steps=1)
+    begun = {k: v for k, v in read_tensors(weights)[0].items() if "running" in k or "num_batches" in k}
+    ended = last_state(attempt)
+    assert len(begun) == 3 * 10
+    return begun, {k: ended[k] for k in begun}
+
+
+def test_frozen_batch_norm_keeps_its_statistics_by_default(weights, tmp_path):
+    begun, ended = batch_norm_statistics(weights, tmp_path, "stored")
+    for key, value in begun.items():
+        assert torch.equal(value, ended[key]), key
+
+
+def test_frozen_batch_norm_of_the_reference_takes_the_statistics_of_every_training_batch(
+    watching, weights, tmp_path
+):
+    watch = watching()
+    begun, ended = batch_norm_statistics(weights, tmp_path, "batch")
+    for key, value in begun.items():
+        if key.endswith("num_batches_tracked"):
+            assert ended[key] == value + 1, "of each step, and of no test batch"
+        else:
+            assert not torch.equal(value, ended[key]), key
+    kernel = read_tensors(weights)[0]["backbone.net.conv1.weight"]
+    seen = torch.nn.functional.conv2d(watch.trained[0].images, kernel, stride=2, padding=3)
+    key = "backbone.net.bn1.running_mean"
+    torch.testing.assert_close(ended[key], 0.9 * begun[key] + 0.1 * seen.mean((0, 2, 3)))
