@@ -134,12 +134,26 @@ def test_the_learning_rate_falls_as_the_schedule_says(weights, tmp_path):
     assert [row["lr"] for row in result["epochs"]] == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4])
 
 
+def state_at_first_checkpoint(config, weights, tmp_path):
+    """The probe's model after the first epoch's one step, and the rows of the whole run."""
+    attempt = MemoryAttempt(tmp_path)
+    result = run(config, weights, attempt, checkpoint_every_steps=1)
+    assert attempt.checkpoint is not None
+    tensors, meta = attempt.checkpoint
+    assert meta["step"] == 1
+    return {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}, result
+
+
 def test_heads_of_a_seed_start_alike_and_depend_on_the_seed(weights, tmp_path):
-    first = run(probe_config(seed=1), weights, MemoryAttempt(tmp_path))
-    again = run(probe_config(seed=1), weights, MemoryAttempt(tmp_path))
-    other = run(probe_config(seed=2), weights, MemoryAttempt(tmp_path))
-    assert first["epochs"] == again["epochs"]
-    assert first["epochs"] != other["epochs"]
+    """With next to no learning rate the weights are still those of the start."""
+    settings = {"epochs": 2, "batch_size": 40, "lr": 1e-20}
+    first, rows_ = state_at_first_checkpoint(probe_config(seed=1, **settings), weights, tmp_path)
+    again, same_rows = state_at_first_checkpoint(probe_config(seed=1, **settings), weights, tmp_path)
+    other, _ = state_at_first_checkpoint(probe_config(seed=2, **settings), weights, tmp_path)
+    assert rows_["epochs"] == same_rows["epochs"]
+    for key in ("head.hidden.weight", "head.output.weight"):
+        assert torch.equal(first[key], again[key]), key
+        assert (first[key] - other[key]).std() == pytest.approx(0.01 * 2**0.5, rel=0.1), key
 
 
 @pytest.mark.parametrize("bn_affine", [False, True])
@@ -166,9 +180,21 @@ def test_what_is_frozen_does_not_move(freeze, start, bn_affine):
 
 
 def test_reference_statistics_follow_the_batch_in_layers_called_frozen(weights, tmp_path):
-    stored = run(probe_config(), weights, MemoryAttempt(tmp_path))
-    batch = run(probe_config(frozen_bn="batch"), weights, MemoryAttempt(tmp_path))
-    assert stored["epochs"][0]["train_loss"] != batch["epochs"][0]["train_loss"]
+    settings = {"epochs": 2, "batch_size": 40}
+    begin, _ = read_tensors(weights)
+    stored, kept = state_at_first_checkpoint(probe_config(**settings), weights, tmp_path)
+    moved, followed = state_at_first_checkpoint(
+        probe_config(frozen_bn="batch", **settings), weights, tmp_path
+    )
+    assert kept["epochs"][0]["train_loss"] != followed["epochs"][0]["train_loss"]
+    running = [key for key in begin if "running" in key]
+    assert len(running) == 20
+    for key in running:
+        assert torch.equal(stored[key], begin[key]), key
+        assert not torch.equal(moved[key], begin[key]), key
+    for key in set(begin) - set(running):
+        if not key.endswith("num_batches_tracked"):
+            assert torch.equal(moved[key], begin[key]), key
 
 
 def test_five_classes_have_no_top_five(weights, tmp_path):
