@@ -1,6 +1,7 @@
 """Probing: the cache is exact, frozen means frozen, every epoch is recorded, resume is exact."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,7 @@ def state_at_first_checkpoint(config, weights, tmp_path):
 
 def test_heads_of_a_seed_start_alike_and_depend_on_the_seed(weights, tmp_path):
     """With next to no learning rate the weights are still those of the start."""
-    settings = {"epochs": 2, "batch_size": 40, "lr": 1e-20}
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 40, "lr": 1e-20}
     first, rows_ = state_at_first_checkpoint(probe_config(seed=1, **settings), weights, tmp_path)
     again, same_rows = state_at_first_checkpoint(probe_config(seed=1, **settings), weights, tmp_path)
     other, _ = state_at_first_checkpoint(probe_config(seed=2, **settings), weights, tmp_path)
@@ -180,7 +181,7 @@ def test_what_is_frozen_does_not_move(freeze, start, bn_affine):
 
 
 def test_reference_statistics_follow_the_batch_in_layers_called_frozen(weights, tmp_path):
-    settings = {"epochs": 2, "batch_size": 40}
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 40}
     begin, _ = read_tensors(weights)
     stored, kept = state_at_first_checkpoint(probe_config(**settings), weights, tmp_path)
     moved, followed = state_at_first_checkpoint(
