@@ -135,24 +135,27 @@ def command(**given: Any) -> int:
     if given["download"]:
         _download(selection, root, say)
     plan = make_plan(selection, root)
-    if given["dry_run"]:
-        check_results(results)
-    else:
-        open_results(results, create=False)
+    check_results(results)
     found = states(plan, results)
     if given["dry_run"]:
         show_plan(plan, found, results, say)
         return 0
-    say(f"results: {results.absolute()}")
-    stop = Stop(budget, lambda name: say(f"{name}: saving, then stopping; once more ends at once"))
     again = given["force"], given["retry_failed"]
     todo = [cell for cell in plan.cells if _to_run(found[cell.id][0], *again)]
+    if todo:
+        # A folder where all is done may be read-only.
+        open_results(results, create=False)
+    say(f"results: {results.absolute()}")
+    stop = Stop(budget, lambda name: say(f"{name}: saving, then stopping; once more ends at once"))
     say(counts(plan, found) + (f"; running {len(todo)}" if todo else ""))
     device, device_name = resolve_device(given["device"]) if todo else ("cpu", "")
     data = _load(dict.fromkeys(cell.source for cell in todo), root, selection, say)
-    open_results(results)
+    if todo:
+        open_results(results)
+    # What failed earlier is not run and yet told of.
+    told = [cell for cell in plan.cells if given["force"] or found[cell.id][0] != "done"]
     begun = time.monotonic()
-    with stop, make_display(Counter(cell.kind for cell in todo), say.stream) as display:
+    with stop, make_display(Counter(cell.kind for cell in told), say.stream) as display:
         runner = LocalRunner(
             results,
             data.__getitem__,
@@ -212,7 +215,10 @@ def _load(
     loaded = {}
     for name in names:
         stride = backbone_stride(selection.backbone)
-        data = datasets.load(name, root, selection.skip_corrupt, min_side=stride)
+        try:
+            data = datasets.load(name, root, selection.skip_corrupt, min_side=stride)
+        except MemoryError as error:
+            raise DataError(f"{name} does not fit into memory: {error or 'none is left'}") from error
         if data.corrupt:
             say(f"{name}: {len(data.corrupt)} broken images are left out, the first is {data.corrupt[0]}")
         loaded[name] = data

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DATASETS", "DatasetSpec", "describe", "download", "identity", "load", "locate", "spec"]
 
 MIN_SIDE = 8  # the stride of resnet9: fewer pixels leave no feature
+MAX_SIDE = 65_535  # of a JPEG file
 CIFAR = "https://www.cs.toronto.edu/~kriz"
 
 DATASETS: dict[str, DatasetSpec] = {
@@ -119,6 +120,8 @@ def spec(name: str) -> DatasetSpec:
         size = 64 if size is None else size
         if size < MIN_SIDE:
             raise UsageError(f"{name}: image size {size} is below the backbone's stride, {MIN_SIDE}")
+        if size > MAX_SIDE:
+            raise UsageError(f"{name}: image size {size} is above {MAX_SIDE}")
         return DatasetSpec(
             name=name,
             title=Path(path).name or path,
