@@ -1,6 +1,8 @@
 """The command line: parse, call, print. Commands are loaded when they are called, torch when a cell runs."""
 
+import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -64,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words = sys.argv[1:] if argv is None else list(argv)
         code = cli.main(args=list(words), prog_name="bench", standalone_mode=False, obj=words)
+        sys.stdout.flush()
     except BenchError as error:
         return _refuse(str(error), error.exit_code)
     except click.ClickException as error:
@@ -78,6 +81,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader, such as `head`, has had enough; keep Python from saying so once more at its exit.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        # Standard output on a full disk, most likely: what is still in its buffer would fail again at the exit.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f"{error.filename}: " if error.filename else ""
+        return _refuse(f"{where}{error.strerror or error}", 1)
     return code if isinstance(code, int) else 0
 
 

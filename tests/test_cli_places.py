@@ -1,7 +1,9 @@
 """Results folders, data and terminals that are not as one would like."""
 
 import io
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +101,12 @@ def test_a_report_on_a_terminal_that_has_only_ascii(tmp_path, capsys, trainer, m
     assert main(["report", "--results", str(tmp_path)]) == 0
     stream.flush()
     assert b"Random (untrained)" in stream.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_an_output_that_cannot_be_written_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", "list", "methods"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "bench: error: No space left on device"
