@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from bench.launch.outcome import Outcome
@@ -52,27 +52,83 @@ def show_result(result: Mapping[str, Any] | None) -> str:
 
 
 class TimeLeft:
-    """Time left of a run, from what cells of each kind took so far."""
+    """Time left of a run: of the running cell by its own pace, of cells to come by what cells like them took."""
 
-    def __init__(self, waiting: Mapping[str, int]) -> None:
-        self._waiting = dict(waiting)
-        self._spent: dict[str, list[float]] = {}
+    def __init__(self, waiting: Iterable[Cell], clock: Callable[[], float] = time.monotonic) -> None:
+        self._waiting = {cell.id: cell for cell in waiting}
+        self._clock = clock
+        self._spent: dict[tuple[str, ...], list[float]] = {}
+        self._cell: Cell | None = None
+        self._begun = 0.0
+        self._first: tuple[float, int] | None = None
+        self._last: tuple[float, int, int] | None = None
 
-    def ended(self, kind: str, seconds: float | None) -> None:
-        """A cell is over; None when it was not computed."""
-        self._waiting[kind] = max(0, self._waiting.get(kind, 0) - 1)
-        if seconds is not None:
-            self._spent.setdefault(kind, []).append(seconds)
+    def started(self, cell: Cell) -> None:
+        """A cell begins."""
+        self._waiting.pop(cell.id, None)
+        self._first = self._last = None
+        self._begun, self._cell = self._clock(), cell
+
+    def step(self, step: int, total: int) -> None:
+        """The running cell has come so far."""
+        now = self._clock()
+        # A resumed cell does not begin at step 0, and nobody's first step tells the pace.
+        self._first = self._first or (now, step)
+        self._last = (now, step, total)
+
+    def ended(self, outcome: Outcome) -> None:
+        """A cell is over."""
+        cell = outcome.cell
+        self._waiting.pop(cell.id, None)
+        self._cell = None
+        if outcome.state == "done":
+            # A resumed cell's result knows of the time before.
+            earlier = (outcome.result or {}).get("seconds") or 0.0
+            for key in _alike(cell):
+                self._spent.setdefault(key, []).append(max(outcome.seconds, earlier))
 
     def left(self) -> float | None:
-        """Seconds; None while a kind that waits has never been seen."""
+        """Seconds; None while it is unknown what a cell will take."""
         total = 0.0
-        for kind, count in self._waiting.items():
-            if count:
-                if not (spent := self._spent.get(kind)):
-                    return None
-                total += count * sum(spent) / len(spent)
+        if (cell := self._cell) is not None:
+            if (seconds := self._rest(cell)) is None:
+                return None
+            total += seconds
+        # The bars are drawn by a thread of their own: a copy does not change in the middle.
+        for cell in tuple(self._waiting.values()):
+            if (seconds := self._mean(cell)) is None:
+                return None
+            total += seconds
         return total
+
+    def __str__(self) -> str:
+        """What to show of it; "" while it is unknown."""
+        return f"about {duration(left)} left" if (left := self.left()) else ""
+
+    def _rest(self, cell: Cell) -> float | None:
+        now, first, last = self._clock(), self._first, self._last
+        if first is not None and last is not None and last[1] > first[1]:
+            seconds = (last[2] - last[1]) * (last[0] - first[0]) / (last[1] - first[1])
+            return max(0.0, seconds - (now - last[0]))
+        mean = self._mean(cell)
+        return None if mean is None else max(0.0, mean - (now - self._begun))
+
+    def _mean(self, cell: Cell) -> float | None:
+        for key in _alike(cell):
+            if spent := self._spent.get(key):
+                return sum(spent) / len(spent)
+        return None if _steps(cell) else 0.0
+
+
+def _steps(cell: Cell) -> bool:
+    """Whether a cell takes any steps: an untrained backbone's pretraining does not."""
+    return bool(cell.config["train" if cell.kind == "pretrain" else "probe"]["epochs"])
+
+
+def _alike(cell: Cell) -> tuple[tuple[str, ...], ...]:
+    """Whose times tell what a cell takes, the closest first; one without steps is like no other kind of cell."""
+    close = (cell.kind, cell.method, cell.config.get("freeze", ""))
+    return (close, (cell.kind,)) if _steps(cell) else (close,)
 
 
 def end_line(outcome: Outcome) -> str:
@@ -91,9 +147,9 @@ class PlainDisplay:
     """Lines: one where a cell begins and ends, one now and then in between."""
 
     def __init__(
-        self, waiting: Mapping[str, int], stream: TextIO, clock: Callable[[], float] = time.monotonic
+        self, waiting: Iterable[Cell], stream: TextIO, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._left = TimeLeft(waiting)
+        self._left = TimeLeft(waiting, clock)
         self._stream, self._clock = stream, clock
         self._prefix, self._label = "", ""
         self._last = clock()
@@ -116,23 +172,27 @@ class PlainDisplay:
         """See `bench.launch.outcome.Display`."""
         self._prefix, self._label = f"[{number:>{len(str(total))}}/{total}] ", cell.label
         self._last = self._clock()
+        self._left.started(cell)
         self.line(f"{self._prefix}{cell.label}")
 
     def cell_ended(self, outcome: Outcome, number: int, total: int) -> None:
         """See `bench.launch.outcome.Display`."""
+        self._left.ended(outcome)
         if outcome.state != "kept":
-            self._left.ended(outcome.cell.kind, outcome.seconds if outcome.state == "done" else None)
             self.line(f"[{number:>{len(str(total))}}/{total}] {end_line(outcome)}")
 
     def step(self, step: int, total: int, images_per_second: float, values: dict[str, float]) -> None:
         """See `bench.launch.outcome.Display`."""
+        self._left.step(step, total)
         if self._clock() - self._last < LINE_SECONDS:
             return
         self._last = self._clock()
-        left = self._left.left()
-        parts = [f"step {step}/{total}", show_values(values), f"{images_per_second:,.0f} images/s"]
-        if left:
-            parts.append(f"about {duration(left)} left")
+        parts = [
+            f"step {step}/{total}",
+            show_values(values),
+            f"{images_per_second:,.0f} images/s",
+            str(self._left),
+        ]
         self.line(f"{self._prefix}{self._label}: " + ", ".join(part for part in parts if part))
 
     def row(self, row: dict[str, Any]) -> None:
@@ -142,10 +202,11 @@ class PlainDisplay:
 class RichDisplay:
     """Two bars, of all cells and of this one, with lines above them."""
 
-    def __init__(self, waiting: Mapping[str, int], stream: TextIO) -> None:
+    def __init__(self, waiting: Iterable[Cell], stream: TextIO) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+        waiting = tuple(waiting)
         self._left = TimeLeft(waiting)
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -155,7 +216,7 @@ class RichDisplay:
             TextColumn("{task.fields[values]}"),
             console=Console(file=stream),
         )
-        self._all: TaskID = self._bars.add_task("all cells", total=sum(waiting.values()), values="")
+        self._all: TaskID = self._bars.add_task("all cells", total=len(waiting), values=self._left)
         self._cell: TaskID | None = None
 
     def __enter__(self) -> Self:
@@ -174,20 +235,21 @@ class RichDisplay:
     def cell_started(self, cell: Cell, number: int, total: int) -> None:
         """See `bench.launch.outcome.Display`."""
         self._remove()
+        self._left.started(cell)
         self._cell = self._bars.add_task(f"{number}/{total} {cell.label}", total=None, values="")
 
     def cell_ended(self, outcome: Outcome, number: int, total: int) -> None:
         """See `bench.launch.outcome.Display`."""
         self._remove()
+        self._left.ended(outcome)
         if outcome.state == "kept":
             return
-        self._left.ended(outcome.cell.kind, outcome.seconds if outcome.state == "done" else None)
-        left = self._left.left()
-        self._bars.update(self._all, advance=1, values=f"about {duration(left)} left" if left else "")
+        self._bars.update(self._all, advance=1)
         self.note(f"[{number}/{total}] {end_line(outcome)}")
 
     def step(self, step: int, total: int, images_per_second: float, values: dict[str, float]) -> None:
         """See `bench.launch.outcome.Display`."""
+        self._left.step(step, total)
         if self._cell is not None:
             text = ", ".join(
                 part for part in (show_values(values), f"{images_per_second:,.0f} images/s") if part
@@ -205,11 +267,11 @@ class RichDisplay:
             self._cell = None
 
 
-def make_display(waiting: Mapping[str, int], stream: TextIO | None = None) -> PlainDisplay | RichDisplay:
+def make_display(waiting: Iterable[Cell], stream: TextIO | None = None) -> PlainDisplay | RichDisplay:
     """Bars where `stream` is a terminal, else lines.
 
     Args:
-        waiting: number of cells to run, by kind.
+        waiting: cells to run.
         stream: where to write; None is standard output.
     """
     out: TextIO = sys.stdout if stream is None else stream

@@ -10,7 +10,7 @@ import pytest
 from bench.cli import COMMANDS, main
 from bench.errors import Diverged
 from bench.launch import local
-from bench.progress import PlainDisplay, RichDisplay, TimeLeft, duration, make_display
+from bench.progress import duration
 from tests.fake_trainer import FakeTrainer
 
 SMALL = ["run", "-m", "beta-vae,random", "-d", "digits", "-s", "1", "--probes", "conv1", "--preset", "smoke"]
@@ -213,56 +213,6 @@ def test_the_doctor_looks_at_everything_and_writes_nothing(tmp_path, capsys):
 )
 def test_durations_as_a_person_says_them(seconds, text):
     assert duration(seconds) == text
-
-
-def test_time_left_is_known_once_every_waiting_kind_was_seen():
-    left = TimeLeft({"pretrain": 2, "probe": 2})
-    left.ended("pretrain", 10.0)
-    assert left.left() is None
-    left.ended("probe", 1.0)
-    assert left.left() == 11.0
-    left.ended("pretrain", None)
-    assert left.left() == 1.0
-
-
-def test_plain_lines_come_now_and_then(capsys):
-    now = [0.0]
-    from bench.plan import Selection, make_plan
-
-    cell = next(make_plan(Selection(("random",), ("digits",))).cells)
-    display = PlainDisplay({"pretrain": 1}, sys.stdout, lambda: now[0])
-    with display:
-        display.cell_started(cell, 1, 9)
-        for step in range(100):
-            now[0] = step
-            display.step(step, 100, 50.0, {"loss": 2.0, "top1": 0.5, "temperature": 1.0})
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 3
-    assert lines[1] == "[1/9] random digits seed 0 pretrain: step 30/100, loss 2, top1 50.0 %, 50 images/s"
-
-
-def test_bars_on_a_terminal(tmp_path):
-    import io
-
-    from bench.launch.outcome import Outcome
-    from bench.plan import Selection, make_plan
-
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    stream = Terminal()
-    cell = next(make_plan(Selection(("random",), ("digits",))).cells)
-    display = make_display({"pretrain": 1}, stream)
-    assert isinstance(display, RichDisplay)
-    with display:
-        display.cell_started(cell, 1, 1)
-        display.step(1, 2, 10.0, {"loss": 1.0})
-        display.row({"loss": 1.0})
-        display.note("[a note]")
-        display.cell_ended(Outcome(cell, "done", seconds=1.0, result={"metrics": {"loss": 1.0}}), 1, 1)
-    assert "[a note]" in stream.getvalue()
-    assert "random digits seed 0 pretrain: done in 1.0 s, loss 1" in stream.getvalue()
 
 
 def test_help_of_every_command(capsys):

@@ -53,9 +53,9 @@ def test_bars_count_the_cells_that_failed_earlier(tmp_path, capsys, trainer, mon
             ended.append(outcome.state)
             super().cell_ended(outcome, number, total)
 
-    def make(kinds, stream):
-        waiting.append(sum(kinds.values()))
-        return Watched(kinds, stream)
+    def make(cells, stream):
+        waiting.append(len(cells))
+        return Watched(cells, stream)
 
     trainer.faults["beta-vae digits seed 0 pretrain"] = Diverged(3)
     call(capsys, *SMALL, "--results", tmp_path)

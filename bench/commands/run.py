@@ -1,7 +1,6 @@
 """`bench run`."""
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,7 +154,7 @@ def command(**given: Any) -> int:
     # What failed earlier is not run and yet told of.
     told = [cell for cell in plan.cells if given["force"] or found[cell.id][0] != "done"]
     begun = time.monotonic()
-    with stop, make_display(Counter(cell.kind for cell in told), say.stream) as display:
+    with stop, make_display(told, say.stream) as display:
         runner = LocalRunner(
             results,
             data.__getitem__,
