@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 LINE_SECONDS = 30.0
+BAR_WIDTH = 16
 _RATES = ("top1", "accuracy")
 
 
@@ -46,8 +47,12 @@ def show_result(result: Mapping[str, Any] | None) -> str:
     if not result:
         return ""
     if result.get("kind") == "probe":
-        rules = sorted(result.get("rules", {}).items(), reverse=True)
-        return ", ".join(f"top-1 {100 * row['top1']:.2f} % ({rule})" for rule, row in rules)
+        figures: dict[str, str] = {}
+        for rule, row in sorted(result.get("rules", {}).items(), reverse=True):
+            # A second rule that finds the same says nothing new.
+            figures.setdefault(f"{100 * row['top1']:.2f} %", rule)
+        found = ", ".join(f"{figure} ({rule})" for figure, rule in figures.items())
+        return f"top-1 {found}" if found else ""
     return show_values(result.get("metrics") or {})
 
 
@@ -204,16 +209,24 @@ class RichDisplay:
 
     def __init__(self, waiting: Iterable[Cell], stream: TextIO) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
+        from rich.table import Column
+        from rich.text import Text
+
+        class Values(TextColumn):
+            """The one column that gives way where the terminal is narrow: in one line, cut at its end."""
+
+            def render(self, task: Task) -> Text:
+                return Text(str(task.fields["values"]), no_wrap=True, overflow="ellipsis")
 
         waiting = tuple(waiting)
         self._left = TimeLeft(waiting)
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=BAR_WIDTH, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=len("0:00:00"))),
+            Values("", table_column=Column(no_wrap=False)),
             console=Console(file=stream),
         )
         self._all: TaskID = self._bars.add_task("all cells", total=len(waiting), values=self._left)
@@ -228,9 +241,12 @@ class RichDisplay:
             self._bars.stop()
 
     def note(self, text: str) -> None:
-        """Write a line above the bars."""
+        """Write a line above the bars; the terminal wraps it, so that a path in it can be copied."""
+        self._print(text, by_word=False)
+
+    def _print(self, text: str, by_word: bool) -> None:
         with contextlib.suppress(OSError):
-            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=not by_word)
 
     def cell_started(self, cell: Cell, number: int, total: int) -> None:
         """See `bench.launch.outcome.Display`."""
@@ -245,7 +261,7 @@ class RichDisplay:
         if outcome.state == "kept":
             return
         self._bars.update(self._all, advance=1)
-        self.note(f"[{number}/{total}] {end_line(outcome)}")
+        self._print(f"[{number}/{total}] {end_line(outcome)}", by_word=outcome.state == "done")
 
     def step(self, step: int, total: int, images_per_second: float, values: dict[str, float]) -> None:
         """See `bench.launch.outcome.Display`."""

@@ -1,13 +1,14 @@
 """What a person sees while cells run."""
 
 import io
+import re
 import sys
 
 import pytest
 
 from bench.launch.outcome import Outcome
 from bench.plan import Selection, make_plan
-from bench.progress import PlainDisplay, RichDisplay, TimeLeft, make_display
+from bench.progress import PlainDisplay, RichDisplay, TimeLeft, make_display, show_result
 
 
 class Clock:
@@ -138,3 +139,52 @@ def test_bars_on_a_terminal():
         display.cell_ended(Outcome(cell, "done", seconds=1.0, result={"metrics": {"loss": 1.0}}), 1, 1)
     assert "[a note]" in stream.getvalue()
     assert "random digits seed 0 pretrain: done in 1.0 s, loss 1" in stream.getvalue()
+
+
+def probe_result(**rules):
+    return {
+        "kind": "probe",
+        "rules": {rule.replace("_", "-"): {"top1": value} for rule, value in rules.items()},
+    }
+
+
+def test_a_second_rule_is_shown_where_its_figure_differs():
+    assert show_result(probe_result(best_test=0.41944, last=0.41941)) == "top-1 41.94 % (last)"
+    assert show_result(probe_result(best_test=0.43, last=0.42)) == "top-1 42.00 % (last), 43.00 % (best-test)"
+    assert show_result(probe_result(val=0.4)) == "top-1 40.00 % (val)"
+    assert show_result(probe_result()) == ""
+
+
+def screen(monkeypatch, ended=False):
+    """What a terminal of 100 columns shows of a long cell, as lines."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    _, cell = cells("patchvae-gan-lw", seeds=(1234567,))
+    display = make_display([cell], stream)
+    assert isinstance(display, RichDisplay)
+    with display:
+        display.cell_started(cell, 1, 1)
+        display.step(
+            123, 45678, 1234.0, {"loss": 1234.5, "loss_patch": 12.25, "top1": 0.123, "test_top1": 0.1}
+        )
+        display._bars.refresh()
+        shown = stream.getvalue()
+        result = probe_result(last=0.12345, best_test=0.23456)
+        display.cell_ended(Outcome(cell, "done", seconds=7000.0, result=result), 1, 1)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue() if ended else shown)
+    return re.split(r"[\r\n]+", text)
+
+
+def test_values_give_way_to_the_elapsed_time_on_a_narrow_terminal(monkeypatch):
+    line = next(line for line in reversed(screen(monkeypatch)) if "123/45678" in line)
+    assert re.search(r"patchvae-gan-lw digits seed 1234567 conv1-5 .* 123/45678 0:00:00 loss", line)
+    assert line.rstrip().endswith("…")
+    assert len(line) <= 100
+
+
+def test_the_end_of_a_cell_is_not_broken_inside_a_word(monkeypatch):
+    lines = screen(monkeypatch, ended=True)
+    at = next(i for i, line in enumerate(lines) if "done in" in line)
+    assert max(map(len, lines)) <= 100
+    assert f"{lines[at].rstrip()} {lines[at + 1].rstrip()}".endswith("12.35 % (last), 23.46 % (best-test)")
