@@ -1,0 +1,55 @@
+"""The README's example of a method of one's own is a method: registered from outside, trained, captured."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from bench.engines import PlainEngine, train_step
+from models import losses, registry
+from models.backbones import Backbone
+from models.method import Method, Noise, Phase
+from models.networks import pyramid_decoder
+from tests.learning import make_batch
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@dataclass(frozen=True)
+class DenoisingConfig:
+    sigma: float = 0.5
+
+
+def example() -> Any:
+    (code,) = re.findall(r"```python\n(class .*?)```", README.read_text(), re.DOTALL)
+    names: dict[str, Any] = {
+        **{"Method": Method, "Noise": Noise, "Phase": Phase, "losses": losses},
+        **{"pyramid_decoder": pyramid_decoder, "DenoisingConfig": DenoisingConfig},
+    }
+    exec(code, names)
+    return names["Denoising"]
+
+
+def test_the_example_learns_to_rebuild_clean_images():
+    torch.manual_seed(0)
+    method = example()(DenoisingConfig(), Backbone("resnet9"), 32).train()
+    engine = PlainEngine(method)
+    optimizer = torch.optim.Adam(engine.parameters.values(), lr=1e-3)
+    values = []
+    for _ in range(15):
+        batch, noises, schedule = make_batch(method, 0, 0)
+        values.append(float(train_step(engine, optimizer, batch, noises, schedule)["loss"]))
+    assert values[-1] < 0.7 * values[0]
+
+
+def test_a_package_adds_a_method_by_its_entry_point(monkeypatch):
+    row = registry.MethodSpec("denoising", "Denoising", "elsewhere:Denoising", DenoisingConfig, decoder=True)
+    point = SimpleNamespace(load=lambda: row)
+    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "bench.methods" else [])
+    registry.load_plugins()
+    assert registry.spec("denoising") is row
+    assert registry.resolve_config("denoising", sigma=0.1).sigma == 0.1
