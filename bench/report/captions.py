@@ -67,16 +67,24 @@ def number_ranges(numbers: Iterable[int]) -> str:
 
 
 def seeds_named(text: str) -> str:
-    """Seeds with their noun: "seed 0", "seeds 0-2"."""
-    return f"seed {text}" if text.isdigit() else f"seeds {text}"
+    """Seeds with their noun: "seed 0", "seeds 0-2", "seed 0 (probe seed 1)"."""
+    return f"seed {text}" if re.fullmatch(r"\d+( \([^()]*\))?", text) else f"seeds {text}"
 
 
-def seed_text(pairs: Iterable[SeedPair]) -> str:
-    """Pretraining seeds as a range; with their probe seeds where several probes share one pretraining."""
-    found = sorted(set(pairs))
-    if len({seed for seed, _ in found}) == len(found):
+def seed_text(pairs: Iterable[SeedPair], among: Iterable[SeedPair]) -> str:
+    """Pretraining seeds as a range; with their probe seeds where several probes share one pretraining.
+
+    Args:
+        pairs: the seeds to name.
+        among: all seeds there are, which tell whether several probes share one pretraining.
+    """
+    found, every = sorted(set(pairs)), set(among) | set(pairs)
+    if len({seed for seed, _ in every}) == len(every):
         return number_ranges(seed for seed, _ in found)
-    return ", ".join(f"{pretrain}/{probe}" for pretrain, probe in found)
+    probes: dict[int, list[int]] = {}
+    for seed, probe in found:
+        probes.setdefault(seed, []).append(probe)
+    return ", ".join(f"{seed} (probe {seeds_named(number_ranges(ps))})" for seed, ps in probes.items())
 
 
 def count(n: int, what: str) -> str:

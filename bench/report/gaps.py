@@ -29,16 +29,19 @@ def gaps(
                     continue
                 state, detail, run_id = _why(have.get(pair), runs.pretrains.get(pair[0]))
                 lines.setdefault((state, detail), {}).setdefault(column.title, []).append((pair, run_id))
-        yield from _gap_lines(row.label, lines, len(points))
+        yield from _gap_lines(row.label, lines, len(points), expected)
 
 
 def _gap_lines(
-    label: str, lines: dict[tuple[str, str], dict[str, list[tuple[SeedPair, str]]]], width: int
+    label: str,
+    lines: dict[tuple[str, str], dict[str, list[tuple[SeedPair, str]]]],
+    width: int,
+    expected: Sequence[SeedPair],
 ) -> Iterable[Gap]:
     for (state, detail), by_column in sorted(lines.items()):
         by_seeds: dict[str, tuple[list[str], set[str]]] = {}
         for title, entries in by_column.items():
-            text = captions.seed_text(pair for pair, _ in entries)
+            text = captions.seed_text((pair for pair, _ in entries), expected)
             titles, ids = by_seeds.setdefault(text, ([], set()))
             titles.append(title)
             ids.update(run_id for _, run_id in entries if run_id)

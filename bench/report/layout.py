@@ -168,11 +168,12 @@ def legend(table: Table, best: str, unknown: str = "?", dagger: str = "†") -> 
 
 
 def gap_lines(table: Table) -> list[str]:
-    """What is missing, a line for each row and reason."""
+    """What is missing, a line for each row and reason; readers see them under the word "Missing"."""
     lines = []
     for gap in table.gaps:
         where = f" at {gap.column}" if gap.column else ""
         detail = f" ({gap.detail})" if gap.detail else ""
         ids = f" [{', '.join(gap.runs)}]" if gap.runs else ""
-        lines.append(f"{gap.row}{where}, {seeds_named(gap.seeds)}: {gap.state}{detail}{ids}")
+        reason = "" if gap.state == "missing" else f": {gap.state}"
+        lines.append(f"{gap.row}{where}, {seeds_named(gap.seeds)}{reason}{detail}{ids}")
     return lines

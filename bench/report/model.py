@@ -97,7 +97,7 @@ class Gap:
     Attributes:
         row: label of the row.
         column: title of the freeze point, "" for all of the table's.
-        seeds: a text such as "0-2".
+        seeds: a text such as "0-2" or "0 (probe seed 1)".
         state: "missing", "running", "interrupted", "failed" or "no such rule".
         detail: the error of a failed run.
         runs: ids of the runs concerned.

@@ -1,0 +1,38 @@
+"""What a report says of what is missing."""
+
+from bench.report import build
+from bench.report.layout import gap_lines
+from tests.synthetic_runs import Runs
+
+
+def lines(runs):
+    (table,) = build(runs.root).tables
+    return gap_lines(table)
+
+
+def test_what_is_missing_is_called_so_once(tmp_path):
+    runs = Runs(tmp_path)
+    runs.cells(["beta-vae"], [0, 1, 2])
+    runs.probe(runs.pretrain("patchvae", 0), "conv1-5")
+    runs.pretrain("patchvae", 2, state="failed", error="no space left")
+    missing, failed = lines(runs)[::-1]
+    assert missing == "PatchVAE, seed 1"
+    assert failed.startswith("PatchVAE, seed 2: failed (pretraining: no space left) [")
+
+
+def test_a_missing_probe_is_named_by_both_seeds_where_seeds_are_crossed(tmp_path):
+    runs = Runs(tmp_path)
+    for method in ("beta-vae", "patchvae"):
+        for seed in (0, 1, 2):
+            pretrain = runs.pretrain(method, seed)
+            for probe_seed in (0, 1):
+                if (method, seed, probe_seed) not in (
+                    ("patchvae", 0, 1),
+                    ("beta-vae", 1, 0),
+                    ("beta-vae", 2, 1),
+                ):
+                    runs.probe(pretrain, "conv1-5", seed=probe_seed)
+    assert sorted(lines(runs)) == [
+        "PatchVAE, seed 0 (probe seed 1)",
+        "β-VAE, seeds 1 (probe seed 0), 2 (probe seeds 0-1)",
+    ]
