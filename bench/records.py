@@ -23,7 +23,17 @@ from bench.config import SCHEMA, config_id
 from bench.errors import RecordError, UsageError
 from bench.files import read_json, write_json
 
-__all__ = ["Attempt", "Run", "check_results", "find_run", "load_run", "load_runs", "open_results", "run_dir"]
+__all__ = [
+    "Attempt",
+    "Once",
+    "Run",
+    "check_results",
+    "find_run",
+    "load_run",
+    "load_runs",
+    "open_results",
+    "run_dir",
+]
 
 FOLDER = "bench.json"
 MIN_FREE_BYTES = 16 << 20
@@ -205,8 +215,10 @@ def check_results(results: Path) -> None:
     Raises:
         UsageError: it is no folder, or was written by an incompatible version.
     """
-    if results.exists() and not results.is_dir():
-        raise UsageError(f"{results} is not a folder")
+    first = next((path for path in (results, *results.absolute().parents) if path.exists()), None)
+    if first is not None and not first.is_dir():
+        inside = "" if first == results else f": {first} is a file"
+        raise UsageError(f"{results} is not a folder{inside}")
     try:
         schema = read_json(results / FOLDER).get("schema")
     except FileNotFoundError:

@@ -110,3 +110,12 @@ def test_an_output_that_cannot_be_written_is_one_line():
         )
     assert done.returncode == 1
     assert done.stderr.strip() == "bench: error: No space left on device"
+
+
+@pytest.mark.parametrize("words", [SMALL, [*SMALL, "--dry-run"], ["report"], ["list", "runs"], ["show", "a"]])
+def test_a_results_folder_inside_a_file_is_one_plain_line(tmp_path, capsys, words):
+    file = tmp_path / "file"
+    file.write_text("")
+    code, out, err = call(capsys, *words, "--results", file / "x" / "y")
+    assert (code, out) == (2, "")
+    assert err == f"bench: error: {file / 'x' / 'y'} is not a folder: {file} is a file\n"
