@@ -1,6 +1,6 @@
 """A selection becomes cells: pretrainings, each with its probes, by content id. No torch; writes nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from bench.config import config_id, pretrain_config, probe_config
 from bench.data import registry as datasets
 from bench.errors import UsageError
 from bench.protocols import DEFAULT_PRESET
-from bench.records import Run, State, load_run
+from bench.records import Once, Run, State, load_run
 from bench.selection import backbone_stride, freeze_points, select
 from models import registry as methods
 
@@ -220,10 +220,19 @@ def _probes(
             yield Cell(config, source.name)
 
 
-def states(plan: Plan, results: Path) -> dict[str, tuple[State, Run | None]]:
-    """Which cells are new, running, interrupted, failed or done, by id."""
+def states(
+    plan: Plan, results: Path, on_broken: Callable[[str], None] | None = None
+) -> dict[str, tuple[State, Run | None]]:
+    """Which cells are new, running, interrupted, failed or done, by id.
+
+    Args:
+        plan: the cells.
+        results: the results folder.
+        on_broken: called with a line for every file that cannot be read; None warns of each once.
+    """
+    on_broken = on_broken or Once()
     found: dict[str, tuple[State, Run | None]] = {}
     for cell in plan.cells:
-        run = load_run(results, cell.id)
+        run = load_run(results, cell.id, on_broken)
         found[cell.id] = ("new", None) if run is None else (run.state, run)
     return found

@@ -44,6 +44,24 @@ def _warn(text: str) -> None:
     print(f"bench: warning: {text}", file=sys.stderr)
 
 
+class Once:
+    """Says each line once, however often a file is read.
+
+    Args:
+        say: where a line goes; may be changed at any time.
+    """
+
+    def __init__(self, say: Callable[[str], None] = _warn) -> None:
+        self.say = say
+        self._said: set[str] = set()
+
+    def __call__(self, text: str) -> None:
+        """Say a line unless it was said before."""
+        if text not in self._said:
+            self._said.add(text)
+            self.say(text)
+
+
 def _object_or_none(path: Path, on_broken: Callable[[str], None]) -> dict[str, Any] | None:
     try:
         return read_json(path)

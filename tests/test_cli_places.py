@@ -119,3 +119,15 @@ def test_a_results_folder_inside_a_file_is_one_plain_line(tmp_path, capsys, word
     code, out, err = call(capsys, *words, "--results", file / "x" / "y")
     assert (code, out) == (2, "")
     assert err == f"bench: error: {file / 'x' / 'y'} is not a folder: {file} is a file\n"
+
+
+def test_a_broken_result_is_warned_of_once(tmp_path, capsys, trainer):
+    call(capsys, *SMALL, "--results", tmp_path)
+    for broken in list(tmp_path.glob("runs/*/result.json"))[:2]:
+        broken.unlink()
+        broken.write_text("{")
+    code, out, err = call(capsys, *SMALL, "--results", tmp_path)
+    assert code == 0
+    assert (out + err).count("result.json cannot be read") == 2
+    assert err.count("bench: warning: ") == 2
+    assert out.count("a broken result.json was set aside") == 2

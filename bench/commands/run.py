@@ -18,7 +18,7 @@ from bench.launch.local import LocalRunner
 from bench.plan import Selection, make_plan, states
 from bench.progress import make_display
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
-from bench.records import State, check_results, open_results
+from bench.records import Once, State, check_results, open_results
 from bench.selection import backbone_stride, parse_duration, parse_seeds, select, split
 from models import registry as methods
 
@@ -135,7 +135,8 @@ def command(**given: Any) -> int:
         _download(selection, root, say)
     plan = make_plan(selection, root)
     check_results(results)
-    found = states(plan, results)
+    broken = Once()
+    found = states(plan, results, broken)
     if given["dry_run"]:
         show_plan(plan, found, results, say)
         return 0
@@ -155,6 +156,7 @@ def command(**given: Any) -> int:
     told = [cell for cell in plan.cells if given["force"] or found[cell.id][0] != "done"]
     begun = time.monotonic()
     with stop, make_display(told, say.stream) as display:
+        broken.say = display.note
         runner = LocalRunner(
             results,
             data.__getitem__,
@@ -166,6 +168,7 @@ def command(**given: Any) -> int:
             fail_fast=not given["keep_going"],
             force=given["force"],
             retry_failed=given["retry_failed"],
+            on_broken=broken,
         )
         summary = runner.run(plan)
     show_end(summary, results, time.monotonic() - begun, given["force"], say)

@@ -15,7 +15,7 @@ from bench.launch.device import default_threads
 from bench.launch.outcome import Display, Outcome, Summary, Trainer, one_line
 from bench.plan import Cell, Group, Plan
 from bench.provenance import collect
-from bench.records import Attempt, Run, load_run, run_dir
+from bench.records import Attempt, Once, Run, load_run, run_dir
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
@@ -53,6 +53,7 @@ class LocalRunner:
         force: run cells that are done, from the start.
         retry_failed: run cells that failed earlier.
         trainer: computes a cell.
+        on_broken: called with a line for every file that cannot be read; None shows each once.
     """
 
     results: Path
@@ -66,6 +67,10 @@ class LocalRunner:
     force: bool = False
     retry_failed: bool = False
     trainer: Trainer = field(default_factory=lambda: TorchTrainer())
+    on_broken: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        self._broken = self.on_broken or Once(self.display.note)
 
     def run(self, plan: Plan) -> Summary:
         """Run what is not done yet.
@@ -124,7 +129,7 @@ class LocalRunner:
 
     def _before(self, cell: Cell) -> tuple[Outcome | None, Run | None]:
         """What is already known of a cell; an outcome if that is enough."""
-        run = load_run(self.results, cell.id, self.display.note)
+        run = load_run(self.results, cell.id, self._broken)
         if run is None:
             return None, None
         if run.result is not None and not self.force:
@@ -210,7 +215,7 @@ class LocalRunner:
         return self.trainer.probe(cell.config, data, weights, attempt, **common)
 
     def _weights(self, cell: Cell) -> Path:
-        run = load_run(self.results, cell.config["pretrain_id"], self.display.note)
+        run = load_run(self.results, cell.config["pretrain_id"], self._broken)
         if run is None or run.weights is None:
             lost = cell.config["pretrain_id"]
             raise RecordError(f"the weights of pretraining {lost} are gone: --force makes them anew")
