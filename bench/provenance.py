@@ -2,11 +2,13 @@
 
 import functools
 import hashlib
+import json
 import os
 import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +16,8 @@ from typing import Any
 
 import bench
 
+# Beside the packages in a copy of the source, which has no history: what `git_state` said of the original.
+SOURCE = "source.json"
 PACKAGES = (
     "torch", "torchvision", "timm", "numpy", "scikit-learn", "pillow", "safetensors", "scipy",
 )  # fmt: skip
@@ -35,10 +39,13 @@ def package_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | No
     return versions
 
 
-@functools.cache
-def source_hash() -> str:
-    """SHA-256, 16 digits, of the Python files of `bench` and `models`."""
-    root = Path(bench.__file__).parent.parent
+def source_root() -> Path:
+    """The folder that holds the packages `bench` and `models` of this process."""
+    return Path(bench.__file__).parent.parent
+
+
+def hash_source(root: Path) -> str:
+    """SHA-256, 16 digits, of the Python files of `bench` and `models` below a folder."""
     total = hashlib.sha256()
     for package in ("bench", "models"):
         for path in sorted((root / package).rglob("*.py")):
@@ -48,12 +55,25 @@ def source_hash() -> str:
 
 
 @functools.cache
+def source_hash() -> str:
+    """SHA-256, 16 digits, of the Python files of `bench` and `models`."""
+    return hash_source(source_root())
+
+
+@functools.cache
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout that runs and whether it was edited; nulls where there is no checkout."""
-    root = Path(bench.__file__).parent.parent
+    """Commit of the source that runs and whether it was edited; nulls where nobody knows.
+
+    A snapshot that a job runs from says what the checkout was when the job was submitted.
+    """
+    root = source_root()
     none = {"commit": None, "dirty": None}
     if not (root / ".git").exists():
-        return none
+        try:
+            row = json.loads((root / SOURCE).read_bytes())
+            return {key: row[key] for key in none}
+        except (OSError, ValueError, KeyError, TypeError):
+            return none
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(root), *words]
@@ -66,6 +86,37 @@ def git_state() -> dict[str, Any]:
         }
     except (OSError, subprocess.SubprocessError):
         return none
+
+
+def scheduler(environment: Mapping[str, str] = os.environ) -> dict[str, Any] | None:
+    """The SLURM job that this process belongs to and what it was given; None outside of one."""
+    job = environment.get("SLURM_JOB_ID")
+    if not job:
+        return None
+    array, task = environment.get("SLURM_ARRAY_JOB_ID"), environment.get("SLURM_ARRAY_TASK_ID")
+
+    def number(name: str) -> int | None:
+        text = environment.get(name, "")
+        return int(text) if text.isdigit() else None
+
+    begun, end = number("SLURM_JOB_START_TIME"), number("SLURM_JOB_END_TIME")
+    return {
+        "cluster": environment.get("SLURM_CLUSTER_NAME"),
+        "job": job,
+        "array": f"{array}_{task}" if array and task else None,
+        "name": environment.get("SLURM_JOB_NAME"),
+        "restarts": number("SLURM_RESTART_COUNT") or 0,
+        "node": environment.get("SLURMD_NODENAME"),
+        "nodes": environment.get("SLURM_JOB_NODELIST"),
+        "partition": environment.get("SLURM_JOB_PARTITION"),
+        "account": environment.get("SLURM_JOB_ACCOUNT"),
+        "qos": environment.get("SLURM_JOB_QOS"),
+        "gpus": environment.get("CUDA_VISIBLE_DEVICES", environment.get("SLURM_JOB_GPUS")),
+        "cpus": number("SLURM_CPUS_PER_TASK") or number("SLURM_CPUS_ON_NODE"),
+        "memory_mib": number("SLURM_MEM_PER_NODE"),
+        "memory_mib_per_cpu": number("SLURM_MEM_PER_CPU"),
+        "limit_seconds": end - begun if begun and end else None,
+    }
 
 
 def peak_memory_bytes() -> int:
@@ -106,5 +157,6 @@ def collect(**more: Any) -> dict[str, Any]:
         "pid": os.getpid(),
         "determinism": determinism(),
         "started": now(),
+        **({"scheduler": facts} if (facts := scheduler()) else {}),
         **more,
     }
