@@ -1,9 +1,11 @@
 """One attempt at a cell: the folder it writes, what it saves on the way, and how its result is published.
 
 Every attempt has a folder of its own, made by an exclusive mkdir, and writes nowhere else but for the one
-exclusive link that publishes its result.
+exclusive link that publishes its result. Before each checkpoint and before it publishes, it looks whether the
+cell is still its own: the process of a node that was taken for dead stops there.
 """
 
+import contextlib
 import io
 import os
 import time
@@ -13,47 +15,36 @@ from typing import TYPE_CHECKING, Any
 
 from bench import checkpoint
 from bench.config import SCHEMA, config_id
-from bench.errors import RecordError
-from bench.files import dumps, publish, read_json, set_aside, temporary, write_bytes, write_json
+from bench.errors import RecordError, Superseded
+from bench.files import dumps, read_json, set_aside, write_bytes, write_json
 from bench.provenance import determinism, now, peak_memory_bytes
+from bench.run_folder import (
+    LOG,
+    METRICS,
+    PROGRESS,
+    PROGRESS_SECONDS,
+    PROVENANCE,
+    RESULT,
+    STATUS,
+    attempt_dirs,
+    clear_temporary,
+    make_attempt,
+    publish_result,
+    run_dir,
+    sweep,
+    write_config,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-RESULT, CONFIG, STATUS, PROVENANCE, METRICS, LOG = (
-    "result.json", "config.json", "status.json", "provenance.json", "metrics.jsonl", "log.txt",
-)  # fmt: skip
-
-
-def run_dir(results: Path, cell_id: str) -> Path:
-    """Where a cell's files are."""
-    return results / "runs" / cell_id
-
-
-def attempt_dirs(folder: Path) -> list[Path]:
-    """The attempts of a run, the newest first."""
-    try:
-        names = [entry.name for entry in os.scandir(folder / "attempts") if entry.name.isdigit()]
-    except FileNotFoundError:
-        return []
-    return [folder / "attempts" / name for name in sorted(names, key=int, reverse=True)]
-
-
-def _make_folder(folder: Path) -> Path:
-    parent = folder / "attempts"
-    parent.mkdir(parents=True, exist_ok=True)
-    number = max((int(path.name) for path in attempt_dirs(folder)), default=0)
-    while True:
-        number += 1
-        try:
-            (parent / f"{number:04d}").mkdir()
-        except FileExistsError:
-            continue
-        return parent / f"{number:04d}"
-
 
 def _ignore(_: Any) -> None:
     pass
+
+
+def _ours() -> bool:
+    return True
 
 
 class Attempt:
@@ -67,7 +58,8 @@ class Attempt:
         results: Path,
         config: dict[str, Any],
         *,
-        fresh: bool = False,
+        forget: int = 0,
+        fence: Callable[[], bool] = _ours,
         provenance: dict[str, Any] | None = None,
         on_row: Callable[[dict[str, Any]], None] = _ignore,
         on_note: Callable[[str], None] = _ignore,
@@ -77,8 +69,9 @@ class Attempt:
         Args:
             results: the results folder.
             config: of the cell.
-            fresh: start over: no checkpoint of an earlier attempt is read, and the result replaces one that
-                is there.
+            forget: attempts up to this number count for nothing: none of their checkpoints is read, and a
+                result of one of them is replaced.
+            fence: whether the cell is still this process's.
             provenance: what `bench.provenance.collect` gave.
             on_row: called with every row of metrics.
             on_note: called with every line that the user should see.
@@ -86,17 +79,20 @@ class Attempt:
         self.config = config
         self.id = config_id(config)
         self.run_dir = run_dir(results, self.id)
-        self.fresh = fresh
+        self.forget = forget
         self.finished = False
+        self._fence = fence
         self._on_row, self._on_note = on_row, on_note
         self._rows = 0
         self._begun = time.monotonic()
+        self._told: tuple[float, int] | None = None
+        self._next_progress = 0.0
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        if not (self.run_dir / CONFIG).exists():
-            write_json(self.run_dir / CONFIG, config)
-        self._clear_temporary()
-        self.dir = _make_folder(self.run_dir)
-        self._status: dict[str, Any] = {"fresh": fresh, "started": now()}
+        if (said := write_config(self.run_dir, config)) is not None:
+            on_note(said)
+        self.dir = make_attempt(self.run_dir)
+        clear_temporary(self.run_dir, int(self.dir.name))
+        self._status: dict[str, Any] = {"forget": forget, "started": now()}
         self._provenance = dict(provenance or {})
         self._write_status("running")
         write_json(self.dir / PROVENANCE, self._provenance)
@@ -110,12 +106,6 @@ class Attempt:
     def log_path(self) -> Path:
         """Where notes and tracebacks go."""
         return self.dir / LOG
-
-    def _clear_temporary(self) -> None:
-        """Remove what a kill left half written. The run is ours, but others may be writing a claim to it."""
-        for path in (*self.run_dir.glob(".*.tmp"), *self.run_dir.glob("attempts/*/.*.tmp")):
-            if not path.name.startswith(".claim.json"):
-                path.unlink(missing_ok=True)
 
     def _write_status(self, state: str, **more: Any) -> None:
         self._status = {**self._status, "state": state, **more}
@@ -137,8 +127,38 @@ class Attempt:
         self._rows += 1
         self._on_row(row)
 
+    def progress(self, step: int, total: int, images_per_second: float, values: dict[str, float]) -> None:
+        """Tell whoever looks at the folder how far this has come, every ten seconds at most."""
+        clock = time.monotonic()
+        self._told = self._told or (clock, step)
+        if clock < self._next_progress:
+            return
+        self._next_progress = clock + PROGRESS_SECONDS
+        since, first = self._told
+        facts = {
+            "step": step,
+            "total": total,
+            "steps_per_second": (step - first) / (clock - since) if step > first else None,
+            "images_per_second": images_per_second,
+            "values": values,
+            "seconds": clock - self._begun,
+            "written": now(),
+        }
+        # A full disk fails a cell where it loses something: at its next checkpoint.
+        with contextlib.suppress(OSError):
+            write_json(self.dir / PROGRESS, facts, flush=False)
+
+    def _check_fence(self) -> None:
+        if not self._fence():
+            raise Superseded(f"{self.run_dir} was taken over by another process")
+
     def save_checkpoint(self, tensors: "dict[str, Tensor]", meta: dict[str, Any]) -> None:
-        """Save what a later attempt goes on from; the one before it is kept."""
+        """Save what a later attempt goes on from; the one before it is kept.
+
+        Raises:
+            Superseded: the cell is somebody else's now.
+        """
+        self._check_fence()
         path = self.dir / METRICS
         if path.exists():
             # The rows that the checkpoint counts must be on the disk before it is.
@@ -148,20 +168,24 @@ class Attempt:
 
     def _resumable(self) -> Iterator[Path]:
         """Checkpoints of this run that this attempt may go on from, the newest first."""
+        forget = self.forget
         for folder in attempt_dirs(self.run_dir):
-            yield from checkpoint.checkpoint_files(folder)
-            if folder == self.dir and self.fresh:
+            if int(folder.name) <= forget:
                 return
-            try:
-                if read_json(folder / STATUS).get("fresh"):
-                    return
-            except (FileNotFoundError, RecordError):
-                continue
+            yield from checkpoint.checkpoint_files(folder)
+            with contextlib.suppress(FileNotFoundError, RecordError):
+                # What an attempt forgot stays forgotten for those that go on from it.
+                forget = max(forget, int(read_json(folder / STATUS).get("forget") or 0))
 
-    def load_checkpoint(self) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
+    def load_checkpoint(
+        self, accept: Callable[[dict[str, Any]], bool] = lambda _: True
+    ) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
         """The newest valid checkpoint of any attempt of this run, and metrics.jsonl as it was then.
 
         A broken one is set aside, named to the user, and the one before it is taken.
+
+        Args:
+            accept: whether a checkpoint is one to go on from, by the JSON saved with it.
 
         Returns:
             Tensors on the CPU and the JSON that were saved, or None to begin at the beginning.
@@ -169,6 +193,9 @@ class Attempt:
         for path in self._resumable():
             try:
                 tensors, meta = checkpoint.read_tensors(path)
+                if not accept(meta):
+                    self._append_log(f"{path.parent.name}/{path.name} is of other weights: not used")
+                    continue
                 self._restore_rows(path.parent / METRICS, int(meta["metrics_rows"]))
             except RecordError as error:
                 aside = set_aside(path)
@@ -215,26 +242,18 @@ class Attempt:
             The result as published.
 
         Raises:
-            RecordError: somebody else has published one meanwhile.
+            Superseded: the cell is somebody else's now, or somebody else has published a result meanwhile.
         """
         head = {"schema": SCHEMA, "id": self.id, "kind": self.config["kind"], "attempt": self.name}
         result = {**head, **result}
         write_json(self.dir / RESULT, result)
         self._end()
-        target = self.run_dir / RESULT
-        if self.fresh and target.exists():
-            place = temporary(target)
-            if not publish(self.dir / RESULT, place):
-                raise RecordError(f"{place} is in the way")
-            place.replace(target)
-        elif not publish(self.dir / RESULT, target):
-            raise RecordError(f"{target} was published by another attempt; this one's is in {self.dir}")
+        self._check_fence()
+        if not publish_result(self.dir / RESULT, self.run_dir / RESULT, self.forget):
+            raise Superseded(f"{self.run_dir} has another attempt's result; this one's is in {self.dir}")
         self.finished = True
         self._write_status("done", ended=now())
-        for folder in attempt_dirs(self.run_dir):
-            for path in checkpoint.checkpoint_files(folder):
-                path.unlink(missing_ok=True)
-        self._clear_temporary()
+        sweep(self.run_dir, int(self.dir.name))
         return result
 
     def fail(self, reason: str, kind: str = "Error", trace: str = "") -> None:
@@ -247,9 +266,9 @@ class Attempt:
         """
         self._close("failed", reason, kind, trace)
 
-    def interrupt(self, reason: str) -> None:
+    def interrupt(self, reason: str, kind: str = "Interrupted") -> None:
         """Mark the attempt stopped on purpose; the next one goes on from its checkpoint."""
-        self._close("interrupted", reason, "Interrupted", "")
+        self._close("interrupted", reason, kind, "")
 
     def _close(self, state: str, text: str, kind: str, trace: str) -> None:
         # Each by itself: on a full disk the log may still take a line where a new file has no room.

@@ -56,6 +56,17 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
         FileNotFoundError: there is none.
         RecordError: it is cut short, or its content is not what was written.
     """
+    tensors, meta, _ = _read(path)
+    return tensors, json.loads(meta)
+
+
+def read_with_digest(path: Path) -> "tuple[dict[str, Tensor], str]":
+    """The tensors, on the CPU, and the SHA-256 of them and their JSON; see `read_tensors`."""
+    tensors, _, digest = _read(path)
+    return tensors, digest
+
+
+def _read(path: Path) -> "tuple[dict[str, Tensor], str, str]":
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -67,7 +78,8 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
         meta = header["meta"]
         if _digest(tensors, meta) != header["sha256"]:
             raise RecordError(f"{path} is broken: its checksum does not fit")
-        return tensors, json.loads(meta)
+        json.loads(meta)
+        return tensors, meta, header["sha256"]
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise RecordError(f"{path} is broken: {error}") from None
 

@@ -1,61 +1,45 @@
-"""Who works on a cell: an exclusive create that names host, boot, process and its start.
+"""Who works on a cell: an exclusive create that names host, boot, process and its start, and the job it runs in.
 
-A claim is alive or dead by the process table's word, never by a file's age; what cannot be known is held.
+A claim is alive or dead by the word of the process table or of the scheduler, never by a file's age; what cannot
+be known is held. A job that was requeued knows that its own earlier incarnation has no claim on anything.
 A dead owner's claim is never deleted by a stranger, which would race: the next owner's claim is an exclusive
 create under a name made of the dead one's token, so that exactly one succeeds it; the chain's last counts.
 """
 
+import functools
 import json
 import os
 import socket
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import RecordError
-from bench.files import publish_text
+from bench.files import publish_text, set_aside
+from bench.processes import boot_id, namespace, process_start
+
+if TYPE_CHECKING:
+    from bench.scheduler import Word
 
 NAME = "claim.json"
 
 
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        import psutil
-
-        return f"booted {psutil.boot_time():.0f}"
-
-
-def _namespace() -> str:
-    """The process table that our process numbers are of: containers on one host have their own."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def process_start(pid: int) -> str | None:
-    """When a process started, in the kernel's own ticks; None when there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        if Path("/proc/self/stat").exists():
-            return None
-        import psutil
-
-        try:
-            return f"{psutil.Process(pid).create_time():.2f}"
-        except psutil.Error:
-            return None
-    # A zombie has ended; its parent has only not read its exit code yet.
-    return None if fields[0] in "ZX" else fields[19]
-
-
 @dataclass(frozen=True)
 class Owner:
-    """A process, named so that it cannot be mistaken for a later one of the same number."""
+    """A process, named so that it cannot be mistaken for a later one of the same number.
+
+    Attributes:
+        host: name of its machine.
+        boot_id: that machine's start.
+        namespace: the process table its number is of.
+        pid: its number.
+        started: when, in the kernel's ticks.
+        token: of this claim alone.
+        cluster: of the job it runs in; "" outside.
+        job: SLURM's own number of that job, an array's tasks each having theirs.
+        restart: how often that job had been requeued.
+    """
 
     host: str
     boot_id: str
@@ -63,37 +47,73 @@ class Owner:
     pid: int
     started: str
     token: str
+    cluster: str = ""
+    job: str = ""
+    restart: int = 0
 
     @classmethod
     def me(cls) -> "Owner":
         """This process, with a new token."""
-        pid = os.getpid()
+        pid, job = os.getpid(), os.environ.get("SLURM_JOB_ID", "")
         return cls(
-            socket.gethostname(), _boot_id(), _namespace(), pid, process_start(pid) or "", uuid.uuid4().hex
+            socket.gethostname(),
+            boot_id(),
+            namespace(),
+            pid,
+            process_start(pid) or "",
+            uuid.uuid4().hex,
+            os.environ.get("SLURM_CLUSTER_NAME", "") if job else "",
+            job,
+            int(os.environ.get("SLURM_RESTART_COUNT") or 0) if job else 0,
         )
 
-    def alive(self) -> bool | None:
-        """Whether the process runs; None when this machine cannot know."""
-        if self.host != socket.gethostname():
-            return None
-        if self.boot_id != _boot_id():
+    def alive(self, word: "Word | None" = None) -> bool | None:
+        """Whether the process runs; None when nobody here can know.
+
+        Args:
+            word: the scheduler's; None asks it when it must be asked.
+        """
+        if self.superseded():
             return False
-        if self.namespace != _namespace():
+        if self.host == socket.gethostname():
+            if self.boot_id != boot_id():
+                return False
+            if self.namespace == namespace():
+                return process_start(self.pid) == self.started
+        if not self.job:
             return None
-        return process_start(self.pid) == self.started
+        return (word or _scheduler()).runs(self.job, self.restart, self.cluster)
+
+    def superseded(self) -> bool:
+        """Whether this process is the same job, requeued since: its node may be dead or only thought so."""
+        if not self.job or self.job != os.environ.get("SLURM_JOB_ID"):
+            return False
+        same = self.cluster == os.environ.get("SLURM_CLUSTER_NAME", "")
+        return same and self.restart < int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
     def __str__(self) -> str:
-        return f"process {self.pid} on {self.host}"
+        job = f"job {self.job}, " if self.job else ""
+        return f"{job}process {self.pid} on {self.host}"
+
+
+@functools.cache
+def _scheduler() -> "Word":
+    from bench.scheduler import Word
+
+    return Word()
 
 
 def _read(path: Path) -> Owner | None:
     try:
         row: dict[str, Any] = json.loads(path.read_bytes())
-        return Owner(**{k: row[k] for k in Owner.__dataclass_fields__})
+        # Claims outside a scheduler may have been written before jobs were known.
+        return Owner(**{f.name: row[f.name] for f in fields(Owner) if f.name in row})
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        raise RecordError(f"{path} cannot be read; remove it if nothing runs there") from None
+        raise RecordError(
+            f"{path} cannot be read; `bench retry --steal` takes the cell if nothing runs there"
+        ) from None
 
 
 def _last(folder: Path) -> tuple[Path, Owner] | None:
@@ -105,19 +125,36 @@ def _last(folder: Path) -> tuple[Path, Owner] | None:
     return found
 
 
-def holder(folder: Path) -> Owner | None:
-    """Who holds a cell now: an owner that lives or may live, else None."""
+def holder(folder: Path, word: "Word | None" = None) -> Owner | None:
+    """Who holds a cell now: an owner that lives or may live, else None.
+
+    Raises:
+        RecordError: a claim file is broken.
+    """
     last = _last(folder)
-    return last[1] if last is not None and last[1].alive() is not False else None
+    return last[1] if last is not None and last[1].alive(word) is not False else None
+
+
+def left(folder: Path) -> bool:
+    """Whether there is a claim at all, of anybody, alive or dead."""
+    return (folder / NAME).exists()
 
 
 class Claim:
-    """A claim of this process on a cell's folder; `release` gives it back."""
+    """A claim of this process on a cell's folder; `release` gives it back.
 
-    def __init__(self, folder: Path, owner: Owner, freed: Owner | None) -> None:
+    Attributes:
+        folder: of the cell.
+        owner: this process.
+        freed: whose claim it takes over, if it does.
+        why: that one's end, for a person.
+    """
+
+    def __init__(self, folder: Path, owner: Owner, freed: Owner | None = None, why: str = "") -> None:
         self.folder = folder
         self.owner = owner
         self.freed = freed
+        self.why = why
 
     def held(self) -> bool:
         """Whether the claim is still ours."""
@@ -131,8 +168,13 @@ class Claim:
             last[0].unlink(missing_ok=True)
 
 
-def claim(folder: Path) -> Claim | Owner:
+def claim(folder: Path, word: "Word | None" = None, steal: bool = False) -> Claim | Owner:
     """Take a cell: a `Claim`, or the `Owner` who holds it.
+
+    Args:
+        folder: of the cell.
+        word: the scheduler's; None asks it when it must be asked.
+        steal: take what nobody here can know of, and what cannot be read; never what is known to run.
 
     Raises:
         RecordError: a claim file is broken.
@@ -141,13 +183,20 @@ def claim(folder: Path) -> Claim | Owner:
     me = Owner.me()
     text = json.dumps(asdict(me))
     while True:
-        last = _last(folder)
+        try:
+            last = _last(folder)
+        except RecordError:
+            if not steal:
+                raise
+            _set_broken_aside(folder)
+            continue
         if last is None:
             if publish_text(text, folder / NAME):
-                return Claim(folder, me, None)
+                return Claim(folder, me)
             continue
         owner = last[1]
-        if owner.alive() is not False:
+        alive = owner.alive(word)
+        if alive or (alive is None and not steal):
             return owner
         successor = folder / f"{NAME}.after-{owner.token}"
         if not publish_text(text, successor):
@@ -159,6 +208,16 @@ def claim(folder: Path) -> Claim | Owner:
             continue
         # Ours is the only living claim, so nobody else may rename: the chain becomes one file again.
         successor.replace(folder / NAME)
-        for left in folder.glob(f"{NAME}.after-*"):
-            left.unlink(missing_ok=True)
-        return Claim(folder, me, owner)
+        for left_over in folder.glob(f"{NAME}.after-*"):
+            left_over.unlink(missing_ok=True)
+        return Claim(folder, me, owner, "which has ended" if alive is False else "of which nothing is known")
+
+
+def _set_broken_aside(folder: Path) -> None:
+    for path in folder.glob(f"{NAME}*"):
+        if ".broken-" in path.name:
+            continue
+        try:
+            _read(path)
+        except RecordError:
+            set_aside(path)

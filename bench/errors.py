@@ -28,6 +28,10 @@ class RecordError(BenchError):
     """A record on disk cannot be read or written."""
 
 
+class WeightsError(RecordError):
+    """The weights that a pretraining left are gone or broken."""
+
+
 class Diverged(BenchError):
     """A loss became infinite or NaN; carries the first step at which it was seen."""
 
@@ -46,6 +50,16 @@ class Interrupted(BenchError):
     """The user asked to stop; everything up to here is saved."""
 
     exit_code = 130
+
+
+class Preempted(BenchError):
+    """The scheduler wants the machine back; everything up to here is saved."""
+
+    exit_code = 3
+
+
+class Superseded(BenchError):
+    """Somebody else has taken the cell over: this process must not write to it any more."""
 
 
 def choice_error(what: str, value: str, allowed: Iterable[str]) -> UsageError:

@@ -1,5 +1,6 @@
 """What enters the trained part of a probe: the frozen prefix's output, computed once per image or for each batch."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -43,23 +44,37 @@ class ComputedFeatures:
         return self.backbone(images, 0, self.stages), labels
 
 
+def _never() -> None:
+    pass
+
+
 class CachedFeatures:
     """The prefix's output, computed once: exact, because a frozen layer's BN runs on stored statistics.
+
+    Args:
+        source: computes them.
+        mirrored: whether the mirrored images' are wanted too.
+        between: called between chunks of images; may raise to end the work.
 
     Attributes:
         features: [n, ...] float, on the images' device; a second copy for the mirrored images on demand.
     """
 
-    def __init__(self, source: ComputedFeatures, mirrored: bool) -> None:
+    def __init__(
+        self, source: ComputedFeatures, mirrored: bool, between: Callable[[], None] = _never
+    ) -> None:
         self.labels = source.pixels.labels
-        self.features = self._compute(source, False)
-        self.mirrored = self._compute(source, True) if mirrored else None
+        self.features = self._compute(source, False, between)
+        self.mirrored = self._compute(source, True, between) if mirrored else None
 
     @staticmethod
-    def _compute(source: ComputedFeatures, mirror: bool) -> Float[Tensor, "n ..."]:
+    def _compute(
+        source: ComputedFeatures, mirror: bool, between: Callable[[], None]
+    ) -> Float[Tensor, "n ..."]:
         device = source.pixels.device
         features: Tensor | None = None
         for begin in range(0, len(source.pixels), CHUNK):
+            between()
             index = torch.arange(begin, min(begin + CHUNK, len(source.pixels)), device=device)
             flip = torch.ones(len(index), dtype=torch.bool, device=device) if mirror else None
             part, _ = source.batch(index, flip)

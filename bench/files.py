@@ -10,14 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RecordError
+from bench.processes import mark_is_dead, process_mark
 
 _COUNTER = itertools.count()
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def temporary(path: Path) -> Path:
-    """A name beside `path` that nobody else uses; readers skip it."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{next(_COUNTER)}.tmp")
+    """A name beside `path` that nobody else uses, on any machine; readers skip it."""
+    return path.with_name(f".{path.name}.{process_mark()}-{next(_COUNTER)}.tmp")
+
+
+def left_behind(path: Path) -> bool:
+    """Whether the process that was writing a temporary file is known to have ended."""
+    mark = path.name.removesuffix(".tmp").rpartition("-")[0]
+    return any(mark_is_dead(part) for part in _marks(mark))
+
+
+def _marks(name: str) -> list[str]:
+    """Where a mark may begin in a file's name: after any of its dots."""
+    return [name[k + 1 :] for k, letter in enumerate(name) if letter == "."]
 
 
 def flush_folder(folder: Path) -> None:
@@ -30,19 +42,27 @@ def flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole; at no moment is there half of it at `path`."""
+def write_bytes(path: Path, data: bytes, flush: bool = True) -> None:
+    """Write a file whole; at no moment is there half of it at `path`.
+
+    Args:
+        path: the file.
+        data: its content.
+        flush: wait until the disk has it; only what a power cut may take does without.
+    """
     place = temporary(path)
     try:
         with place.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         place.replace(path)
     except BaseException:
         place.unlink(missing_ok=True)
         raise
-    flush_folder(path.parent)
+    if flush:
+        flush_folder(path.parent)
 
 
 def plain(value: Any) -> Any:
@@ -66,9 +86,9 @@ def dumps(value: Any, indent: int | None = None) -> str:
     return json.dumps(plain(value), indent=indent, allow_nan=False)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole."""
-    write_bytes(path, (dumps(value, indent=1) + "\n").encode())
+def write_json(path: Path, value: Any, flush: bool = True) -> None:
+    """Write a JSON file whole; see `write_bytes`."""
+    write_bytes(path, (dumps(value, indent=1) + "\n").encode(), flush)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from bench.errors import Diverged, Interrupted, OutOfTime
-from bench.launch.control import Progress, RunOptions, Stop
+from bench.errors import Diverged
+from bench.launch.control import Progress, RunOptions, Stop, stopped
 
 PROGRESS_SECONDS = 0.5
 
@@ -108,6 +108,7 @@ class Pace:
             Diverged: a loss is not finite.
             Interrupted: the user asked to stop; a checkpoint is written.
             OutOfTime: the time budget is spent; a checkpoint is written.
+            Preempted: the scheduler wants the machine back; a checkpoint is written.
         """
         self.images += images
         now = time.perf_counter()
@@ -118,14 +119,13 @@ class Pace:
         reason = None if last else self.stop.check()
         every = self.options.checkpoint_every_steps
         due = step % every == 0 if every else now - self.saved > self.options.checkpoint_every_seconds
+        due = self.stop.save_due() or due
         if reason is not None or (due and not last):
             self.means.check()
             self.save()
             self.saved = time.perf_counter()
-        if reason == "interrupt":
-            raise Interrupted(f"stopped after step {step} of {self.total}")
-        if reason == "time":
-            raise OutOfTime(f"time budget spent after step {step} of {self.total}")
+        if reason is not None:
+            raise stopped(reason, f"after step {step} of {self.total}")
 
 
 def peak_memory(device: torch.device | str) -> int:

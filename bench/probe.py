@@ -15,10 +15,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from bench.build import build_backbone, load_optimizer_state, module_state, optimizer_state, under
-from bench.checkpoint import read_tensors
+from bench.checkpoint import read_with_digest
 from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
-from bench.errors import Diverged, UsageError
+from bench.errors import Diverged, RecordError, UsageError, WeightsError
 from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes
 from bench.heads import Head, Probe, freeze_index
 from bench.launch.control import Progress, RunOptions, Stop
@@ -70,10 +70,12 @@ def probe(
         Diverged: a loss is not finite.
         Interrupted: asked to stop; resumable.
         OutOfTime: the time budget is spent; resumable.
+        Preempted: the scheduler wants the machine back; resumable.
+        WeightsError: the pretraining's weights are gone or broken.
         UsageError: the configuration cannot be built.
     """
     where = prepare_device(device, options)
-    return _Run(config, data, backbone_weights, attempt, where, options).run(stop, progress)
+    return _Run(config, data, backbone_weights, attempt, where, options, stop).run(progress)
 
 
 class _Run:
@@ -87,13 +89,18 @@ class _Run:
         attempt: "Attempt",
         device: torch.device,
         options: RunOptions,
+        stop: Stop,
     ) -> None:
         self.settings, self.seed = config["probe"], int(config["seed"])
-        self.attempt, self.device, self.options = attempt, device, options
+        self.attempt, self.device, self.options, self.stop = attempt, device, options, stop
         s = self.settings
         self.num_classes = len(data.classes)
         backbone = build_backbone(config["pretrain"]["backbone"], 0)
-        backbone.load_state_dict(under(read_tensors(weights)[0], "backbone."))
+        try:
+            tensors, self.weights = read_with_digest(weights)
+        except (RecordError, FileNotFoundError) as error:
+            raise WeightsError(str(error)) from None
+        backbone.load_state_dict(under(tensors, "backbone."))
         backbone.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
         start = freeze_index(backbone, config["freeze"])
         train_split, held = data.train, None
@@ -148,9 +155,9 @@ class _Run:
             )
             return computed
         self.cache_left -= wanted
-        return CachedFeatures(computed, flip)
+        return CachedFeatures(computed, flip, self.stop.raise_if_asked)
 
-    def run(self, stop: Stop, progress: Progress) -> dict[str, Any]:
+    def run(self, progress: Progress) -> dict[str, Any]:
         means = EpochMeans(self.device)
 
         def save() -> None:
@@ -163,11 +170,12 @@ class _Run:
                     **means.state(),
                     **tensors,
                 },
-                {**meta, "epoch_count": means.count, "seconds": pace.seconds},
+                {**meta, "epoch_count": means.count, "seconds": pace.seconds, "weights": self.weights},
             )
 
-        pace = Pace(self.total, stop, progress, self.options, save, means)
-        resumed = self.attempt.load_checkpoint()
+        pace = Pace(self.total, self.stop, progress, self.options, save, means)
+        # A probe of other weights, which `--force` has replaced since, is no beginning of this one.
+        resumed = self.attempt.load_checkpoint(lambda meta: meta.get("weights") == self.weights)
         if resumed is not None:
             tensors, meta = resumed
             self.model.load_state_dict(under(tensors, "model."))
@@ -281,6 +289,7 @@ class _Run:
             "feature_seconds": self.feature_seconds,
             "images_per_second": self.images / seconds,
             "peak_memory_bytes": peak_memory(self.device),
+            "weights": self.weights,
             "epochs": self.rows,
             "rules": rules,
         }

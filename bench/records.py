@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bench import claims
-from bench.attempts import CONFIG, METRICS, PROVENANCE, RESULT, STATUS, Attempt, attempt_dirs, run_dir
+from bench.attempts import Attempt
 from bench.config import SCHEMA, config_id
 from bench.errors import RecordError, UsageError
 from bench.files import read_json, write_json
+from bench.run_folder import CONFIG, METRICS, PROVENANCE, RESULT, STATUS, attempt_dirs, run_dir
 
 __all__ = [
     "Attempt",

@@ -49,6 +49,7 @@ def pretrain(
         Diverged: a loss is not finite.
         Interrupted: asked to stop; resumable.
         OutOfTime: the time budget is spent; resumable.
+        Preempted: the scheduler wants the machine back; resumable.
         UsageError: the configuration cannot be built.
     """
     where = prepare_device(device, options)

@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 from typing import Any
 
-from bench.errors import Diverged, Interrupted, OutOfTime
-from bench.launch.control import Stop
+from bench.errors import Diverged, WeightsError
+from bench.launch.control import Stop, stopped
 from bench.launch.local import LocalRunner
 from bench.records import load_run, open_results
 
@@ -44,7 +44,7 @@ class FakeTrainer:
             progress(step, self.steps, 10.0, {"loss": 1.0 / step})
             reason = stop.check()
             if reason:
-                raise Interrupted("stopped") if reason == "interrupt" else OutOfTime("stopped")
+                raise stopped(reason, "in the middle")
         attempt.log({"epoch": 1, "loss": 0.5})
         if name in self.faults:
             raise self.faults[name]
@@ -55,7 +55,8 @@ class FakeTrainer:
         return {"metrics": {"loss": 0.5}, "steps": self.steps}
 
     def probe(self, config, data, backbone_weights, attempt, *, device, stop, progress, options):
-        assert backbone_weights.read_bytes() == b"weights"
+        if backbone_weights.read_bytes() != b"weights":
+            raise WeightsError(f"{backbone_weights} is broken")
         self._run(config, attempt, stop, progress)
         return {"epochs": [], "rules": {"last": {"epoch": 1, "top1": 0.5, "top5": None}}}
 

@@ -94,7 +94,7 @@ class MemoryAttempt:
         self.checkpoint = read_tensors(path)
         self.saves += 1
 
-    def load_checkpoint(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    def load_checkpoint(self, accept=lambda _: True) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         if self.checkpoint is not None:
             self.rows = self.rows[: self.checkpoint[1]["metrics_rows"]]
         return self.checkpoint

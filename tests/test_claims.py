@@ -67,8 +67,68 @@ def test_what_cannot_be_known_is_held(tmp_path):
         assert owner.alive() is None
         assert claims.claim(tmp_path) == owner
     (tmp_path / claims.NAME).write_text("{")
-    with pytest.raises(RecordError, match="remove it"):
+    with pytest.raises(RecordError, match="--steal"):
         claims.claim(tmp_path)
+
+
+def test_to_steal_takes_what_is_unknown_or_broken_and_never_what_lives(tmp_path):
+    for name, text in (
+        ("unknown", json.dumps(asdict(dead_owner(host="elsewhere")))),
+        ("broken", '{"host": "a'),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / claims.NAME).write_text(text)
+        one = claims.claim(folder, steal=True)
+        assert isinstance(one, claims.Claim)
+        assert one.held()
+        assert claims.claim(folder, steal=True) == one.owner
+    assert (tmp_path / "broken" / f"{claims.NAME}.broken-1").read_text() == '{"host": "a'
+
+
+class Says:
+    """A scheduler that says one thing."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    def runs(self, job_id, restart, cluster):
+        self.asked.append((job_id, restart, cluster))
+        return self.answer
+
+
+def test_a_job_elsewhere_is_as_alive_as_its_scheduler_says(tmp_path):
+    owner = dead_owner(host="node7", job="120", restart=2, cluster="big")
+    write_claim(tmp_path, owner)
+    for answer in (True, None):
+        assert claims.claim(tmp_path, anything(Says(answer))) == owner
+    word = Says(False)
+    one = claims.claim(tmp_path, anything(word))
+    assert isinstance(one, claims.Claim)
+    assert one.freed == owner
+    assert word.asked == [("120", 2, "big")]
+
+
+def test_a_job_that_was_requeued_has_no_claim_left_of_its_former_life(tmp_path, monkeypatch):
+    # This very process, which lives: as the process of a node that was taken for dead may.
+    zombie = replace(claims.Owner.me(), job="120", restart=0, cluster="big")
+    write_claim(tmp_path, zombie)
+    for name, value in (("JOB_ID", "120"), ("RESTART_COUNT", "1"), ("CLUSTER_NAME", "big")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    one = claims.claim(tmp_path)
+    assert isinstance(one, claims.Claim)
+    assert (one.freed, one.owner.restart) == (zombie, 1)
+    assert not claims.Claim(tmp_path, zombie).held()
+    # Another job, or the same number on another cluster, is nobody's successor.
+    for other in (replace(zombie, job="121"), replace(zombie, cluster="small")):
+        write_claim(tmp_path, other)
+        assert claims.claim(tmp_path) == other
+
+
+def test_a_claim_of_an_earlier_version_is_read(tmp_path):
+    row = {k: v for k, v in asdict(claims.Owner.me()).items() if k not in ("job", "restart", "cluster")}
+    (tmp_path / claims.NAME).write_text(json.dumps(row))
+    assert anything(claims.holder(tmp_path)).job == ""
 
 
 RACE = """

@@ -101,15 +101,15 @@ def test_force_runs_what_is_done_and_keeps_the_old_attempt(tmp_path):
     assert (done.dir / "attempts" / "0001" / "result.json").exists()
 
 
-@pytest.mark.parametrize(("reason", "code"), [("interrupt", 130), ("time", 3)])
+@pytest.mark.parametrize(("reason", "code"), [("interrupt", 130), ("time", 3), ("preempt", 3)])
 def test_a_stopped_run_is_taken_up_where_it_was(tmp_path, reason, code):
     stop = Stop(seconds=0.05 if reason == "time" else None)
     trainer = FakeTrainer(steps=3)
 
     def on_step():
         if len(trainer.calls) == 2:
-            if reason == "interrupt":
-                stop.request()
+            if reason != "time":
+                stop.request(reason)
             else:
                 threading.Event().wait(0.06)
 
@@ -171,15 +171,6 @@ def test_a_result_cut_in_half_is_set_aside_and_the_cell_run_again(tmp_path):
     assert (summary.exit_code, trainer.calls) == (0, [cell.label])
     assert path.with_name("result.json.broken-1").exists()
     assert any("set aside" in note for note in watcher.notes)
-
-
-def test_weights_that_are_gone_fail_the_probe_and_say_what_to_do(tmp_path):
-    run(PLAN, tmp_path)
-    pretrain, probe = list(PLAN.cells)[:2]
-    (run_dir(tmp_path, probe.id) / "result.json").unlink()
-    (run_dir(tmp_path, pretrain.id) / "attempts" / "0001" / "model.safetensors").unlink()
-    summary, _ = run(PLAN, tmp_path)
-    assert "--force" in summary.of("failed")[0].reason
 
 
 def test_a_resumed_cell_keeps_its_number_of_threads(tmp_path):

@@ -10,7 +10,7 @@ import torch
 
 from bench import checkpoint, claims, files
 from bench.config import config_id, pretrain_config
-from bench.errors import RecordError, UsageError
+from bench.errors import Superseded, UsageError
 from bench.records import Attempt, check_results, find_run, load_runs, open_results
 from tests.fake_trainer import anything, load
 
@@ -55,10 +55,10 @@ def test_a_finished_attempt_is_a_done_run(results):
 def test_a_second_result_is_refused_unless_it_was_forced(results):
     first, second = attempt(results)[0], attempt(results)[0]
     first.finish({"steps": 1})
-    with pytest.raises(RecordError, match="another attempt"):
+    with pytest.raises(Superseded, match="another attempt"):
         second.finish({"steps": 2})
     assert load(results, first.id).result["steps"] == 1
-    forced, _ = attempt(results, fresh=True)
+    forced, _ = attempt(results, forget=2)
     assert load(results, first.id).result["steps"] == 1
     forced.finish({"steps": 3})
     run = load(results, first.id)
@@ -153,7 +153,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(results):
 def test_a_forced_attempt_reads_no_earlier_checkpoint_and_later_ones_none_before_it(results):
     one, _ = attempt(results)
     one.save_checkpoint({"x": torch.ones(1)}, {"step": 9})
-    forced, _ = attempt(results, fresh=True)
+    forced, _ = attempt(results, forget=1)
     assert forced.load_checkpoint() is None
     assert attempt(results)[0].load_checkpoint() is None
     forced.save_checkpoint({"x": torch.ones(1)}, {"step": 1})

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal, Self
 
+from bench.errors import BenchError, Interrupted, OutOfTime, Preempted
+
 # progress(step, total steps, images per second, values by name)
 Progress = Callable[[int, int, float, dict[str, float]], None]
-Reason = Literal["interrupt", "time"]
+Reason = Literal["interrupt", "time", "preempt"]
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -33,37 +35,73 @@ class RunOptions:
     threads: int | None = None
 
 
+def stopped(reason: Reason, where: str = "") -> BenchError:
+    """The error that ends a cell which was asked to stop.
+
+    Args:
+        reason: what `Stop.check` gave.
+        where: how far the cell has come, such as "after step 3 of 10".
+    """
+    kinds: dict[Reason, tuple[type[BenchError], str]] = {
+        "interrupt": (Interrupted, "stopped" if where else "interrupted"),
+        "time": (OutOfTime, "time budget spent" if where else "the time budget is spent"),
+        "preempt": (Preempted, "preempted"),
+    }
+    kind, text = kinds[reason]
+    return kind(f"{text} {where}".strip())
+
+
 class Stop:
     """Asks running cells to save and stop: after a signal, or when the time budget is spent.
 
     As a context it listens to SIGINT, SIGTERM and SIGHUP: the first one asks, the second one ends at once.
+    Inside a job of a scheduler, which has signals of its own, `request` and `save_now` are called instead.
     """
 
     def __init__(self, seconds: float | None = None, on_signal: Callable[[str], None] | None = None) -> None:
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._on_signal = on_signal
-        self._requested = False
+        self._requested: Reason | None = None
+        self._save = False
         self._previous: dict[int, Any] = {}
 
-    def request(self) -> None:
-        """Ask as Ctrl-C does."""
-        self._requested = True
+    def request(self, reason: Reason = "interrupt") -> None:
+        """Ask to save and stop; of several reasons the first counts."""
+        self._requested = self._requested or reason
+
+    def save_now(self) -> None:
+        """Ask for a checkpoint at the next step, after which the cell goes on."""
+        self._save = True
+
+    def save_due(self) -> bool:
+        """Whether a checkpoint was asked for since this was last called."""
+        due, self._save = self._save, False
+        return due
 
     def check(self) -> Reason | None:
         """Why to stop now, or None. Cheap enough for every step."""
-        if self._requested:
-            return "interrupt"
+        if self._requested is not None:
+            return self._requested
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return "time"
         return None
 
+    def raise_if_asked(self, where: str = "") -> None:
+        """End here if asked to; whoever calls has nothing to save.
+
+        Raises:
+            Interrupted, OutOfTime, Preempted: by the reason.
+        """
+        if (reason := self.check()) is not None:
+            raise stopped(reason, where)
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._requested:
+        if self._requested is not None:
             self._restore()
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             os._exit(130)
-        self._requested = True
+        self._requested = "interrupt"
         if self._on_signal is not None:
             self._on_signal(signal.Signals(number).name)
 

@@ -1,21 +1,19 @@
 """Runs the cells of a plan in this process, one after another."""
 
-import time
-import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import claims
-from bench.errors import BenchError, Interrupted, OutOfTime, RecordError
+from bench.errors import Interrupted, OutOfTime, Preempted, RecordError
 from bench.files import set_aside
-from bench.launch.control import RunOptions, Stop
-from bench.launch.device import default_threads
-from bench.launch.outcome import Display, Outcome, Summary, Trainer, one_line
+from bench.launch.cell import CellRunner, Work
+from bench.launch.control import RunOptions, Stop, stopped
+from bench.launch.outcome import BrokenWeights, Display, Outcome, Summary, Trainer, one_line
 from bench.plan import Cell, Group, Plan
-from bench.provenance import collect
-from bench.records import Attempt, Once, Run, load_run, run_dir
+from bench.records import Once, Run, load_run, run_dir
+from bench.run_folder import CONFIG, newest_attempt, sweep, write_config
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
@@ -37,6 +35,10 @@ class TorchTrainer:
         return probe(*args, **options)
 
 
+def _nothing(_: Cell) -> str | None:
+    return None
+
+
 @dataclass
 class LocalRunner:
     """Runs cells in order; a cell that fails takes only its own probes with it.
@@ -52,6 +54,12 @@ class LocalRunner:
         fail_fast: end at the first failure.
         force: run cells that are done, from the start.
         retry_failed: run cells that failed earlier.
+        only: ids of the cells that this process may compute; of others it takes what is there. None is all.
+        forget: cell id -> number of an attempt up to which none counts, as `force` has it. Given where a job that
+            is requeued must know what it has done itself.
+        forgive: cell id -> number of an attempt up to which a failure does not count, as `retry_failed` has it.
+        left_out: asked before a cell is begun; a reason leaves it out.
+        steal: take cells whose owner cannot be known.
         trainer: computes a cell.
         on_broken: called with a line for every file that cannot be read; None shows each once.
     """
@@ -66,11 +74,26 @@ class LocalRunner:
     fail_fast: bool = False
     force: bool = False
     retry_failed: bool = False
+    only: frozenset[str] | None = None
+    forget: Mapping[str, int] = field(default_factory=dict)
+    forgive: Mapping[str, int] = field(default_factory=dict)
+    left_out: Callable[[Cell], str | None] = _nothing
+    steal: bool = False
     trainer: Trainer = field(default_factory=lambda: TorchTrainer())
     on_broken: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         self._broken = self.on_broken or Once(self.display.note)
+        self._runner = CellRunner(
+            self.results,
+            self.display,
+            self.stop,
+            self.trainer,
+            self.device,
+            self.device_name,
+            self.options,
+            self._broken,
+        )
 
     def run(self, plan: Plan) -> Summary:
         """Run what is not done yet.
@@ -79,6 +102,10 @@ class LocalRunner:
         """
         self._summary = Summary(len(plan))
         self._numbers = {cell.id: number for number, cell in enumerate(plan.cells, 1)}
+        if self.force or self.retry_failed:
+            newest = {cell.id: newest_attempt(run_dir(self.results, cell.id)) for cell in plan.cells}
+            self.forget = newest if self.force else self.forget
+            self.forgive = newest
         pending = list(plan.groups)
         left: int | None = None
         try:
@@ -90,7 +117,7 @@ class LocalRunner:
                     break
                 left = len(waiting)
                 pending = [g for g in pending if waiting & {c.id for c in (g.pretrain, *g.probes)}]
-        except (Interrupted, OutOfTime) as error:
+        except (Interrupted, OutOfTime, Preempted) as error:
             self._summary.stopped = error
         except _FailFast:
             pass
@@ -99,7 +126,11 @@ class LocalRunner:
     def _group(self, group: Group) -> None:
         first = self._settle(group.pretrain, None)
         for probe in group.probes:
-            self._settle(probe, first)
+            try:
+                self._settle(probe, first)
+            except BrokenWeights as error:
+                first = self._remake(group.pretrain, error)
+                self._settle(probe, first)
 
     def _settle(self, cell: Cell, needs: Outcome | None) -> Outcome:
         """Bring a cell as far as it goes now, and say so."""
@@ -108,128 +139,142 @@ class LocalRunner:
             return known
         reason = self.stop.check()
         if reason is not None:
-            raise (
-                Interrupted("interrupted") if reason == "interrupt" else OutOfTime("the time budget is spent")
-            )
-        number = self._numbers[cell.id]
-        if needs is not None and not needs.ok:
-            state = "elsewhere" if needs.state == "elsewhere" else "skipped"
-            why = "runs elsewhere" if state == "elsewhere" else f"failed: {needs.reason}"
-            outcome = Outcome(cell, state, f"its pretraining {why}")
-        else:
-            outcome = self._attempt(cell)
+            raise stopped(reason)
+        outcome = self._without(cell, needs) if needs is not None and not needs.ok else self._attempt(cell)
+        return self._note(outcome, known)
+
+    def _note(self, outcome: Outcome, known: Outcome | None) -> Outcome:
+        cell = outcome.cell
         if known is None or known.state != outcome.state:
-            self.display.cell_ended(outcome, number, self._summary.total)
+            self.display.cell_ended(outcome, self._numbers[cell.id], self._summary.total)
         self._summary.outcomes[cell.id] = outcome
         if outcome.state == "stopped":
-            raise self._stopped
+            raise self._runner.stopped_by
         if outcome.state == "failed" and self.fail_fast:
             raise _FailFast
         return outcome
 
+    def _without(self, probe: Cell, needs: Outcome) -> Outcome:
+        """What becomes of a probe whose pretraining has no result."""
+        if (run := self._run_of(probe)) is not None and self._done(probe, run):
+            return Outcome(probe, "kept", result=run.result)
+        if needs.state == "elsewhere":
+            return Outcome(probe, "elsewhere", "its pretraining runs elsewhere")
+        word = "failed" if needs.state == "failed" else "is not there"
+        return Outcome(probe, "skipped", f"its pretraining {word}: {needs.reason}")
+
+    def _run_of(self, cell: Cell) -> Run | None:
+        run = load_run(self.results, cell.id, self._broken)
+        folder = run_dir(self.results, cell.id)
+        if run is None and (folder / CONFIG).exists():
+            # Broken; but what it said is known here, and what was computed stands.
+            return Run(folder, cell.config, self._broken)
+        return run
+
+    def _done(self, cell: Cell, run: Run) -> bool:
+        return run.result is not None and int(run.result["attempt"]) > self.forget.get(cell.id, 0)
+
     def _before(self, cell: Cell) -> tuple[Outcome | None, Run | None]:
         """What is already known of a cell; an outcome if that is enough."""
-        run = load_run(self.results, cell.id, self._broken)
+        run = self._run_of(cell)
         if run is None:
             return None, None
-        if run.result is not None and not self.force:
+        if self._done(cell, run):
             return Outcome(cell, "kept", result=run.result), run
-        if run.result is None and run.state == "failed" and not (self.retry_failed or self.force):
+        if run.result is None and run.state == "failed" and not self._forgiven(cell, run):
             log = run.attempt_dir / "log.txt" if run.attempt_dir else None
             return Outcome(cell, "failed", f"{run.status.get('error')} (earlier)", log=log), run
         return None, run
 
+    def _forgiven(self, cell: Cell, run: Run) -> bool:
+        return newest_attempt(run.dir) <= self.forgive.get(cell.id, 0)
+
     def _attempt(self, cell: Cell) -> Outcome:
-        known, _ = self._before(cell)
+        known, run = self._before(cell)
         if known is not None:
+            if run is not None and known.state == "kept" and self._untidy(cell):
+                self._sweep(cell)
             return known
+        if self.only is not None and cell.id not in self.only:
+            if run is not None and run.owner is not None:
+                return Outcome(cell, "elsewhere", f"{run.owner} works on it")
+            return Outcome(cell, "skipped", "another job makes it and has not")
+        if (why := self.left_out(cell)) is not None:
+            return Outcome(cell, "skipped", why)
         folder = run_dir(self.results, cell.id)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            claim = claims.claim(folder)
+            claim = claims.claim(folder, steal=self.steal)
         except (OSError, RecordError) as error:
             return Outcome(cell, "failed", one_line(error))
         if isinstance(claim, claims.Owner):
             return Outcome(cell, "elsewhere", f"{claim} works on it")
         try:
             if claim.freed is not None:
-                self.display.note(f"{cell.label}: taken over from {claim.freed}, which has ended")
+                self.display.note(f"{cell.label}: taken over from {claim.freed}, {claim.why}")
             known, run = self._before(cell)
-            return known or self._compute(cell, run)
+            return known or self._compute(cell, run, claim)
         finally:
-            try:
-                claim.release()
-            except (OSError, RecordError) as error:
-                self.display.note(f"{cell.label}: the claim could not be given back: {one_line(error)}")
+            self._release(cell, claim)
 
-    def _compute(self, cell: Cell, run: Run | None) -> Outcome:
-        begun = time.monotonic()
-        attempt: Attempt | None = None
+    def _compute(self, cell: Cell, run: Run | None, claim: claims.Claim) -> Outcome:
         number = self._numbers[cell.id]
         self.display.cell_started(cell, number, self._summary.total)
+        forget = self.forget.get(cell.id, 0)
+        work = Work(cell, self.load, forget, claim.held)
+        outcome = self._runner.run(work, run)
+        if (
+            outcome.state == "elsewhere"
+            and (found := self._run_of(cell)) is not None
+            and self._done(cell, found)
+        ):
+            return Outcome(cell, "kept", outcome.reason, result=found.result)
+        return outcome
+
+    def _release(self, cell: Cell, claim: claims.Claim) -> None:
         try:
-            if run is not None and run.result is None and (run.dir / "result.json").exists():
-                aside = set_aside(run.dir / "result.json")
-                self.display.note(f"{cell.label}: a broken result.json was set aside as {aside.name}")
-            data = self.load(cell.source)
-            options = replace(self.options, threads=self._threads(run))
-            attempt = Attempt(
-                self.results,
-                cell.config,
-                fresh=self.force,
-                provenance=collect(
-                    device=self.device_name or self.device,
-                    threads=options.threads,
-                    data={"name": data.name, "fingerprint": data.fingerprint},
-                ),
-                on_row=self.display.row,
-                on_note=self.display.note,
-            )
-            result = self._call(cell, data, attempt, options)
-            if not attempt.finished:
-                result = attempt.finish(result)
-            return Outcome(cell, "done", "", time.monotonic() - begun, attempt.log_path, result)
-        except (Interrupted, OutOfTime) as error:
-            self._stopped = error
-            if attempt is not None:
-                attempt.interrupt(str(error))
-            return Outcome(cell, "stopped", str(error), time.monotonic() - begun)
-        except Exception as error:
-            text = one_line(error)
-            if attempt is not None:
-                trace = "" if isinstance(error, BenchError) else traceback.format_exc()
-                attempt.fail(text, type(error).__name__, trace)
-            log = attempt.log_path if attempt is not None else None
-            return Outcome(cell, "failed", text, time.monotonic() - begun, log)
+            claim.release()
+        except (OSError, RecordError) as error:
+            self.display.note(f"{cell.label}: the claim could not be given back: {one_line(error)}")
 
-    def _call(self, cell: Cell, data: "Dataset", attempt: Attempt, options: RunOptions) -> dict[str, Any]:
-        common: dict[str, Any] = {
-            "device": self.device,
-            "stop": self.stop,
-            "progress": self.display.step,
-            "options": options,
-        }
-        if cell.kind == "pretrain":
-            return self.trainer.pretrain(cell.config, data, attempt, **common)
-        weights = self._weights(cell)
-        return self.trainer.probe(cell.config, data, weights, attempt, **common)
+    def _untidy(self, cell: Cell) -> bool:
+        folder = run_dir(self.results, cell.id)
+        return claims.left(folder) or load_run(self.results, cell.id, self._broken) is None
 
-    def _weights(self, cell: Cell) -> Path:
-        run = load_run(self.results, cell.config["pretrain_id"], self._broken)
-        if run is None or run.weights is None:
-            lost = cell.config["pretrain_id"]
-            raise RecordError(f"the weights of pretraining {lost} are gone: --force makes them anew")
-        return run.weights
+    def _sweep(self, cell: Cell) -> None:
+        """Tidy a finished cell whose process was killed between its result and its last breath."""
+        folder = run_dir(self.results, cell.id)
+        try:
+            claim = claims.claim(folder)
+            if isinstance(claim, claims.Owner):
+                return
+            try:
+                sweep(folder, newest_attempt(folder))
+                if (said := write_config(folder, cell.config)) is not None:
+                    self.display.note(f"{cell.label}: {said}")
+            finally:
+                claim.release()
+        except (OSError, RecordError) as error:
+            self.display.note(f"{cell.label} is done; what a killed process left stays: {one_line(error)}")
 
-    def _threads(self, run: Run | None) -> int:
-        """Threads of a cell: a resumed one keeps those it began with, else its bits would change."""
-        if self.options.threads is not None:
-            return self.options.threads
-        if run is not None and run.result is None and not self.force:
-            earlier = run.provenance.get("threads")
-            if isinstance(earlier, int) and earlier > 0:
-                return earlier
-        return default_threads()
+    def _remake(self, cell: Cell, error: BrokenWeights) -> Outcome:
+        """Make a pretraining again whose weights are gone or broken; what is broken is set aside."""
+        if self.only is not None and cell.id not in self.only:
+            return Outcome(cell, "failed", str(error))
+        folder = run_dir(self.results, cell.id)
+        try:
+            claim = claims.claim(folder, steal=self.steal)
+            if isinstance(claim, claims.Owner):
+                return Outcome(cell, "elsewhere", f"{claim} works on it")
+            try:
+                names = [set_aside(path).name for path in error.files() if path.exists()]
+                self.display.note(f"{error}; set aside as {', '.join(names)}, the pretraining is made again")
+                outcome = self._compute(cell, self._run_of(cell), claim)
+            finally:
+                self._release(cell, claim)
+        except (OSError, RecordError) as problem:
+            outcome = Outcome(cell, "failed", one_line(problem))
+        return self._note(outcome, self._summary.outcomes.get(cell.id))
 
 
 class _FailFast(Exception):

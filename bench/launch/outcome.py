@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from bench.errors import BenchError
+from bench.errors import BenchError, RecordError
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.plan import Cell
 from bench.records import Attempt
@@ -14,6 +14,24 @@ if TYPE_CHECKING:
     from bench.data.arrays import Dataset
 
 OutcomeState = Literal["done", "kept", "failed", "skipped", "elsewhere", "stopped"]
+
+
+class BrokenWeights(RecordError):
+    """What a pretraining that is done has left cannot be read; it must be made again.
+
+    Args:
+        text: what is wrong.
+        run_dir: of the pretraining.
+        weights: the file that is broken; None where it is gone.
+    """
+
+    def __init__(self, text: str, run_dir: Path, weights: Path | None) -> None:
+        super().__init__(text)
+        self.run_dir, self.weights = run_dir, weights
+
+    def files(self) -> list[Path]:
+        """What must be set aside before it can be made again."""
+        return [path for path in (self.weights, self.run_dir / "result.json") if path is not None]
 
 
 def one_line(error: BaseException) -> str:

@@ -1,0 +1,158 @@
+"""Computes one cell that this process has claimed, and marks in its folder what became of it."""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError, Interrupted, OutOfTime, Preempted, RecordError, Superseded, WeightsError
+from bench.files import set_aside
+from bench.launch.control import RunOptions, Stop
+from bench.launch.device import default_threads
+from bench.launch.outcome import BrokenWeights, Display, Outcome, Trainer, one_line
+from bench.plan import Cell
+from bench.provenance import collect
+from bench.records import Attempt, Run, load_run, run_dir
+
+if TYPE_CHECKING:
+    from bench.data.arrays import Dataset
+
+
+@dataclass(frozen=True)
+class Work:
+    """One cell to compute.
+
+    Attributes:
+        cell: the cell.
+        load: data set by the name that the user gave.
+        forget: attempts up to this number count for nothing.
+        held: whether the cell is still this process's.
+    """
+
+    cell: Cell
+    load: Callable[[str], "Dataset"]
+    forget: int
+    held: Callable[[], bool]
+
+
+class CellRunner:
+    """Computes cells one at a time; see `bench.launch.local.LocalRunner` for the arguments."""
+
+    def __init__(
+        self,
+        results: Path,
+        display: Display,
+        stop: Stop,
+        trainer: Trainer,
+        device: str,
+        device_name: str,
+        options: RunOptions,
+        on_broken: Callable[[str], None],
+    ) -> None:
+        self.results, self.display, self.stop, self.trainer = results, display, stop, trainer
+        self.device, self.device_name, self.options = device, device_name, options
+        self._broken = on_broken
+        self.stopped_by: BenchError = Interrupted("interrupted")
+
+    def run(self, work: Work, run: Run | None) -> Outcome:
+        """Compute a cell.
+
+        Args:
+            work: what to do.
+            run: what is there of it.
+
+        Returns:
+            Done, failed, stopped (why is in `stopped_by`), or elsewhere when it was taken over meanwhile.
+
+        Raises:
+            BrokenWeights: a probe's pretraining must be made again first.
+        """
+        cell = work.cell
+        begun = time.monotonic()
+        attempt: Attempt | None = None
+        try:
+            if run is not None and run.result is None and (run.dir / "result.json").exists():
+                aside = set_aside(run.dir / "result.json")
+                self.display.note(f"{cell.label}: a broken result.json was set aside as {aside.name}")
+            data = work.load(cell.source)
+            options = replace(self.options, threads=self._threads(run, work.forget))
+            attempt = self._begin(work, data, options)
+            result = self._call(cell, data, attempt, options)
+            if not attempt.finished:
+                result = attempt.finish(result)
+            return Outcome(cell, "done", "", time.monotonic() - begun, attempt.log_path, result)
+        except BrokenWeights as error:
+            if attempt is not None:
+                attempt.interrupt(str(error), type(error).__name__)
+            raise
+        except (Interrupted, OutOfTime, Preempted) as error:
+            self.stopped_by = error
+            if attempt is not None:
+                attempt.interrupt(str(error), type(error).__name__)
+            return Outcome(cell, "stopped", str(error), time.monotonic() - begun)
+        except Superseded as error:
+            if attempt is not None:
+                attempt.interrupt(str(error), type(error).__name__)
+            return Outcome(cell, "elsewhere", str(error), time.monotonic() - begun)
+        except Exception as error:
+            text = one_line(error)
+            if attempt is not None:
+                trace = "" if isinstance(error, BenchError) else traceback.format_exc()
+                attempt.fail(text, type(error).__name__, trace)
+            log = attempt.log_path if attempt is not None else None
+            return Outcome(cell, "failed", text, time.monotonic() - begun, log)
+
+    def _begin(self, work: Work, data: "Dataset", options: RunOptions) -> Attempt:
+        return Attempt(
+            self.results,
+            work.cell.config,
+            forget=work.forget,
+            fence=work.held,
+            provenance=collect(
+                device=self.device_name or self.device,
+                threads=options.threads,
+                data={"name": data.name, "fingerprint": data.fingerprint},
+            ),
+            on_row=self.display.row,
+            on_note=self.display.note,
+        )
+
+    def _call(self, cell: Cell, data: "Dataset", attempt: Attempt, options: RunOptions) -> dict[str, Any]:
+        def progress(step: int, total: int, rate: float, values: dict[str, float]) -> None:
+            attempt.progress(step, total, rate, values)
+            self.display.step(step, total, rate, values)
+
+        common: dict[str, Any] = {
+            "device": self.device,
+            "stop": self.stop,
+            "progress": progress,
+            "options": options,
+        }
+        if cell.kind == "pretrain":
+            return self.trainer.pretrain(cell.config, data, attempt, **common)
+        weights = self._weights(cell)
+        try:
+            return self.trainer.probe(cell.config, data, weights, attempt, **common)
+        except WeightsError as error:
+            folder = run_dir(self.results, cell.config["pretrain_id"])
+            raise BrokenWeights(str(error), folder, weights) from None
+
+    def _weights(self, cell: Cell) -> Path:
+        run = load_run(self.results, cell.config["pretrain_id"], self._broken)
+        if run is None or run.result is None:
+            raise RecordError(f"pretraining {cell.config['pretrain_id']} has no result any more")
+        if run.weights is None:
+            raise BrokenWeights(f"the weights of pretraining {run.id} are gone", run.dir, None)
+        return run.weights
+
+    def _threads(self, run: Run | None, forget: int) -> int:
+        """Threads of a cell: a resumed one keeps those it began with, else its bits would change."""
+        if self.options.threads is not None:
+            return self.options.threads
+        if run is not None and run.attempt_dir is not None and int(run.attempt_dir.name) > forget:
+            earlier = run.provenance.get("threads")
+            if isinstance(earlier, int) and earlier > 0:
+                return earlier
+        return default_threads()

@@ -1,0 +1,58 @@
+"""Processes, named so that none is mistaken for a later one of the same number."""
+
+import os
+import re
+import socket
+from pathlib import Path
+
+
+def boot_id() -> str:
+    """This start of the machine."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        import psutil
+
+        return f"booted {psutil.boot_time():.0f}"
+
+
+def namespace() -> str:
+    """The process table that our process numbers are of: containers on one host have their own."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def process_start(pid: int) -> str | None:
+    """When a process started, in the kernel's own ticks; None when there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return None
+        import psutil
+
+        try:
+            return f"{psutil.Process(pid).create_time():.2f}"
+        except psutil.Error:
+            return None
+    # A zombie has ended; its parent has only not read its exit code yet.
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def table_mark() -> str:
+    """The process table that this process is in, for a file's name: host, boot and namespace."""
+    parts = (socket.gethostname(), boot_id()[:8], namespace())
+    return "-".join(re.sub(r"[^A-Za-z0-9.]", "", part) for part in parts)
+
+
+def process_mark() -> str:
+    """This process, for a file's name."""
+    return f"{table_mark()}-{os.getpid()}"
+
+
+def mark_is_dead(mark: str) -> bool:
+    """Whether the process that a `process_mark` names is known to have ended."""
+    table, _, pid = mark.rpartition("-")
+    return table == table_mark() and pid.isdigit() and process_start(int(pid)) is None
