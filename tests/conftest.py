@@ -5,6 +5,8 @@ import pytest
 # One thread a test process: bits differ between one and two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+pytest_plugins = ["tests.slurm_cluster"]
+
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
