@@ -80,7 +80,7 @@ def available() -> bool:
 
 
 @functools.cache
-def _configuration() -> dict[str, str]:
+def configuration() -> dict[str, str]:
     """`scontrol show config`, asked once a process.
 
     Raises:
@@ -98,7 +98,7 @@ def cluster_name() -> str | None:
     if name := os.environ.get("SLURM_CLUSTER_NAME"):
         return name
     try:
-        return _configuration().get("ClusterName")
+        return configuration().get("ClusterName")
     except Unreachable:
         return None
 
@@ -268,4 +268,4 @@ def _account(ids: list[str]) -> list[Job]:
 
 def _private() -> bool:
     """Whether the site hides other people's jobs, so that a job which is not seen may yet run."""
-    return "jobs" in _configuration().get("PrivateData", "").split(",") and os.getuid() != 0
+    return "jobs" in configuration().get("PrivateData", "").split(",") and os.getuid() != 0
