@@ -135,6 +135,16 @@ def holder(folder: Path, word: "Word | None" = None) -> Owner | None:
     return last[1] if last is not None and last[1].alive(word) is not False else None
 
 
+def last(folder: Path) -> Owner | None:
+    """Whose the last claim on a cell is, alive or dead; None when there is none.
+
+    Raises:
+        RecordError: a claim file is broken.
+    """
+    found = _last(folder)
+    return None if found is None else found[1]
+
+
 def left(folder: Path) -> bool:
     """Whether there is a claim at all, of anybody, alive or dead."""
     return (folder / NAME).exists()
