@@ -66,6 +66,7 @@ class Dispatch:
         threads: of a cell, as typed; None takes those of each class of resources.
         code: folder of the source that its jobs run.
         packs: by number.
+        submitter: the process that is submitting it, a `bench.claims.Owner` as JSON; None when it has ended.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Dispatch:
     threads: int | None
     code: str
     packs: list[Pack] = field(default_factory=list)
+    submitter: dict[str, Any] | None = None
 
     @property
     def submitit_dir(self) -> Path:
