@@ -28,6 +28,10 @@ class RecordError(BenchError):
     """A record on disk cannot be read or written."""
 
 
+class Unreadable(RecordError):
+    """The file system does not give a record that is there; it may be whole, and must not be set aside."""
+
+
 class WeightsError(RecordError):
     """The weights that a pretraining left are gone or broken."""
 

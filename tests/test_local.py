@@ -84,7 +84,7 @@ def test_a_full_disk_in_mid_run_fails_that_cell_and_no_other(tmp_path):
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     summary, _ = run(PLAN, tmp_path, FakeTrainer({"random digits seed 0 conv1": full}))
     (failed,) = map(anything, summary.of("failed"))
-    assert failed.reason == "no space left on the disk"
+    assert failed.reason.startswith("no space left on the disk: make room")
     assert len(summary.of("done")) == len(PLAN) - 1
 
 

@@ -1,11 +1,11 @@
 """What every executor speaks: who computes a cell, who watches, what became of it."""
 
-import errno
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from bench.errors import BenchError, RecordError
+from bench.files import trouble
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.plan import Cell
 from bench.records import Attempt
@@ -35,9 +35,9 @@ class BrokenWeights(RecordError):
 
 
 def one_line(error: BaseException) -> str:
-    """An error as the user reads it."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"no space left on the disk{f' for {error.filename}' if error.filename else ''}"
+    """An error as the user reads it; where the file system is to blame, with what to do."""
+    if isinstance(error, OSError) and (text := trouble(error)) is not None:
+        return text
     text = " ".join(str(error).split())
     if isinstance(error, BenchError):
         return text
