@@ -75,16 +75,20 @@ class Jobs:
         Raises:
             SubmitError: sbatch did not take them.
         """
+        from bench.launch.slurm.job import CellsJob
+
+        return self.submit_calls([CellsJob(str(path.absolute())) for path in pack_files])
+
+    def submit_calls(self, calls: Sequence[Any]) -> list[str]:
+        """Submit a job for each callable, which submitit pickles; see `submit`."""
         with sbatch.cleaned(parameters(self.profile, self.kind, self.request)):
             executor = self._executor()
             from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-            from bench.launch.slurm.job import CellsJob
-
             try:
                 # submitit prints what it raises.
                 with contextlib.redirect_stderr(io.StringIO()), executor.batch():
-                    jobs = [executor.submit(CellsJob(str(path.absolute()))) for path in pack_files]
+                    jobs = [executor.submit(call) for call in calls]
             except (FailedJobError, FailedSubmissionError) as error:
                 raise sbatch.SubmitError(str(error)) from None
             return [job.job_id for job in jobs]
