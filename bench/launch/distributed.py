@@ -6,12 +6,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Any
 
 from bench.errors import BenchError, UsageError
-
-if TYPE_CHECKING:
-    from torch.distributed import TCPStore
 
 # Below the range from which systems take ports for outgoing connections.
 FIRST_PORT, NUM_PORTS = 15_000, 15_000
@@ -93,6 +90,7 @@ def join(here: Place | None = None, backend: str = "auto", timeout: float = 120.
     """
     import torch
     import torch.distributed as dist
+    from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     here = here or place()
     here.export()
@@ -103,7 +101,7 @@ def join(here: Place | None = None, backend: str = "auto", timeout: float = 120.
     wait, begun = timedelta(seconds=timeout), time.monotonic()
     who, where = f"rank {here.rank} of {here.world_size}", f"{here.master}:{here.port}"
     try:
-        store = dist.TCPStore(
+        store = TCPStore(
             here.master, here.port, here.world_size, here.rank == 0, timeout=wait, wait_for_workers=False
         )
         store.set(f"rank {here.rank}", backend)
@@ -122,7 +120,7 @@ def join(here: Place | None = None, backend: str = "auto", timeout: float = 120.
     try:
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore("group", store),
+            store=PrefixStore("group", store),
             rank=here.rank,
             world_size=here.world_size,
             timeout=wait,
@@ -132,7 +130,7 @@ def join(here: Place | None = None, backend: str = "auto", timeout: float = 120.
     return here
 
 
-def _came(store: "TCPStore", rank: int, until: float) -> bool:
+def _came(store: Any, rank: int, until: float) -> bool:
     key = f"rank {rank}"
     while not (there := store.check([key])) and time.monotonic() < until:
         time.sleep(0.05)
