@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.commands import run as run_command
+from bench.commands import computing
 from bench.errors import Diverged, UsageError
 from bench.launch import local
 from bench.progress import PlainDisplay
@@ -36,7 +36,7 @@ def test_a_folder_where_all_is_done_need_not_be_writable(tmp_path, capsys, train
     def refuse(results, create=True):
         raise UsageError(f"{results} cannot be written: choose another folder with --results")
 
-    monkeypatch.setattr(run_command, "open_results", refuse)
+    monkeypatch.setattr(computing, "open_results", refuse)
     code, out, err = call(capsys, *SMALL, "--results", tmp_path)
     assert (code, err) == (0, "")
     assert "4 of 4 cells are done (0 now" in out
@@ -59,7 +59,7 @@ def test_bars_count_the_cells_that_failed_earlier(tmp_path, capsys, trainer, mon
 
     trainer.faults["beta-vae digits seed 0 pretrain"] = Diverged(3)
     call(capsys, *SMALL, "--results", tmp_path)
-    monkeypatch.setattr(run_command, "make_display", make)
+    monkeypatch.setattr(computing, "make_display", make)
     call(capsys, *SMALL, "--results", tmp_path, "-s", "2")
     assert ended.count("kept") == 2
     assert waiting == [len(ended) - 2]
@@ -69,7 +69,7 @@ def test_images_that_do_not_fit_into_memory_are_exit_2(tmp_path, capsys, monkeyp
     def load(*_, **__):
         raise MemoryError("Unable to allocate 335 GiB")
 
-    monkeypatch.setattr(run_command.datasets, "load", load)
+    monkeypatch.setattr(computing.datasets, "load", load)
     code, _, err = call(capsys, *SMALL, "--results", tmp_path / "results")
     assert (code, err) == (2, "bench: error: digits does not fit into memory: Unable to allocate 335 GiB\n")
     assert not (tmp_path / "results").exists()

@@ -1,11 +1,14 @@
 """Options that several commands share."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
+import click.core
+
+from bench.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -40,6 +43,76 @@ def data_option(function: F) -> F:
 def json_option(function: F) -> F:
     """--json."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead.")(function)
+
+
+EXECUTORS = ("local", "slurm", "auto")
+
+
+def executor_options(function: F) -> F:
+    """--executor, --slurm and --profile."""
+    for option in (
+        click.option(
+            "--profile",
+            metavar="NAME|FILE",
+            envvar="BENCH_PROFILE",
+            show_envvar=True,
+            help="What the cluster wants to be told: a name or a TOML file.",
+        ),
+        click.option("--slurm", is_flag=True, help="The same as --executor slurm."),
+        click.option(
+            "--executor",
+            type=click.Choice(EXECUTORS),
+            default="local",
+            show_default=True,
+            help="This process, or jobs of SLURM; auto takes SLURM where sbatch answers.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def typed(name: str) -> bool:
+    """Whether an option was on the command line, and not from the environment or by default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source == click.core.ParameterSource.COMMANDLINE
+
+
+def executor_of(given: Mapping[str, Any]) -> Literal["local", "slurm"]:
+    """Where the cells are to be computed, by `executor_options`.
+
+    Raises:
+        UsageError: the options contradict one another.
+    """
+    if given["slurm"] and typed("executor") and given["executor"] == "local":
+        raise UsageError("--slurm and --executor local contradict each other: leave one out")
+    where = "slurm" if given["slurm"] else given["executor"]
+    if where == "auto":
+        from bench.scheduler import available
+
+        return "slurm" if available() else "local"
+    if where == "local" and typed("profile"):
+        raise UsageError(
+            "--profile is for --slurm (or --executor slurm): it says nothing to cells that run here"
+        )
+    return where
+
+
+def refuse_for_slurm(given: Mapping[str, Any]) -> None:
+    """Refuse options that mean nothing to jobs.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    if given.get("time_budget"):
+        raise UsageError(
+            "--time-budget is for cells that run here; a job's time is timeout_min of the profile, and a job that"
+            " reaches it saves, is queued again and goes on"
+        )
+    if not given.get("keep_going", True):
+        raise UsageError(
+            "--fail-fast is for cells that run here: jobs run beside one another and none waits for another's"
+            " end; `bench cancel` ends them"
+        )
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:

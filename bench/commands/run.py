@@ -1,29 +1,32 @@
 """`bench run`."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from bench.commands.options import data_option, json_option, results_option, user_path
-from bench.commands.words import Voice, counts, show_end, show_plan
+from bench import asked
+from bench.commands.computing import Order, compute, look
+from bench.commands.options import (
+    data_option,
+    executor_of,
+    executor_options,
+    json_option,
+    refuse_for_slurm,
+    results_option,
+    user_path,
+)
+from bench.commands.words import Voice, show_plan
 from bench.config import parse_settings
 from bench.data import registry as datasets
 from bench.errors import DataError
-from bench.launch.control import RunOptions, Stop
-from bench.launch.device import DEVICES, resolve_device
-from bench.launch.local import LocalRunner
-from bench.plan import Selection, make_plan, states
-from bench.progress import make_display
+from bench.launch.device import DEVICES
+from bench.plan import Selection, make_plan
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
-from bench.records import Once, State, check_results, open_results
-from bench.selection import backbone_stride, parse_duration, parse_seeds, select, split
+from bench.records import Once
+from bench.selection import parse_duration, parse_seeds, select, split
 from models import registry as methods
-
-if TYPE_CHECKING:
-    from bench.data.arrays import Dataset
 
 
 def _choice(names: Any) -> click.Choice:
@@ -113,6 +116,7 @@ def _choice(names: Any) -> click.Choice:
     metavar="STEPS",
     help="Save so often (default: once a minute).",
 )
+@executor_options
 @json_option
 def command(**given: Any) -> int:
     """Pretrain methods, probe them at every freeze point, keep what came out.
@@ -123,6 +127,7 @@ def command(**given: Any) -> int:
     bench run -m patchvae,beta-vae,random -d digits -s 2
     bench run -m all,!*-gan* -d cifar100 --preset full --time-budget 8h
     bench run -m supervised --pretrain-on cifar100 -d folder:birds
+    bench run -m all -d cifar100 -s 5 --preset full --slurm --profile gpu
     """  # noqa: D301
     methods.load_plugins()
     results: Path = user_path(given["results"]) or Path("results")
@@ -131,48 +136,36 @@ def command(**given: Any) -> int:
     budget = parse_duration(given["time_budget"]) if given["time_budget"] else None
     say = Voice(as_json)
     selection = _selection(given)
+    where = executor_of(given)
+    if where == "slurm":
+        refuse_for_slurm(given)
     if given["download"]:
         _download(selection, root, say)
     plan = make_plan(selection, root)
-    check_results(results)
-    broken = Once()
-    found = states(plan, results, broken)
+    order = Order(
+        plan,
+        results,
+        root,
+        selection.skip_corrupt,
+        given["device"],
+        given["threads"],
+        given["checkpoint_every"],
+        budget,
+        given["force"],
+        given["retry_failed"],
+        not given["keep_going"],
+        record=lambda: asked.record(results, plan, selection, root),
+    )
+    if where == "slurm":
+        from bench.commands.dispatching import dispatch, foresee
+        from bench.launch.slurm.profile import load_profile
+
+        profile = load_profile(given["profile"])
+        return foresee(order, profile, say) if given["dry_run"] else dispatch(order, profile, say)
     if given["dry_run"]:
-        show_plan(plan, found, results, say)
+        show_plan(plan, look(order, Once()), results, say)
         return 0
-    again = given["force"], given["retry_failed"]
-    todo = [cell for cell in plan.cells if _to_run(found[cell.id][0], *again)]
-    if todo:
-        # A folder where all is done may be read-only.
-        open_results(results, create=False)
-    say(f"results: {results.absolute()}")
-    stop = Stop(budget, lambda name: say(f"{name}: saving, then stopping; once more ends at once"))
-    say(counts(plan, found) + (f"; running {len(todo)}" if todo else ""))
-    device, device_name = resolve_device(given["device"]) if todo else ("cpu", "")
-    data = _load(dict.fromkeys(cell.source for cell in todo), root, selection, say)
-    if todo:
-        open_results(results)
-    # What failed earlier is not run and yet told of.
-    told = [cell for cell in plan.cells if given["force"] or found[cell.id][0] != "done"]
-    begun = time.monotonic()
-    with stop, make_display(told, say.stream) as display:
-        broken.say = display.note
-        runner = LocalRunner(
-            results,
-            data.__getitem__,
-            display,
-            stop,
-            device,
-            device_name,
-            RunOptions(checkpoint_every_steps=given["checkpoint_every"], threads=given["threads"]),
-            fail_fast=not given["keep_going"],
-            force=given["force"],
-            retry_failed=given["retry_failed"],
-            on_broken=broken,
-        )
-        summary = runner.run(plan)
-    show_end(summary, results, time.monotonic() - begun, given["force"], say)
-    return summary.exit_code
+    return compute(order, say)
 
 
 def _selection(given: Mapping[str, Any]) -> Selection:
@@ -207,25 +200,3 @@ def _download(selection: Selection, root: Path | None, say: Voice) -> None:
         except DataError:
             say(f"{name}: downloading")
             datasets.download(name, root)
-
-
-def _load(
-    names: Mapping[str, Any], root: Path | None, selection: Selection, say: Voice
-) -> "dict[str, Dataset]":
-    """Every data set that is needed, read before any work starts: what is wrong with one is said now."""
-    # A cell whose data set is not loaded is one that is not computed.
-    loaded = {}
-    for name in names:
-        stride = backbone_stride(selection.backbone)
-        try:
-            data = datasets.load(name, root, selection.skip_corrupt, min_side=stride)
-        except MemoryError as error:
-            raise DataError(f"{name} does not fit into memory: {error or 'none is left'}") from error
-        if data.corrupt:
-            say(f"{name}: {len(data.corrupt)} broken images are left out, the first is {data.corrupt[0]}")
-        loaded[name] = data
-    return loaded
-
-
-def _to_run(state: State, force: bool, retry_failed: bool) -> bool:
-    return force or state in ("new", "interrupted", "running") or (state == "failed" and retry_failed)

@@ -65,9 +65,15 @@ def show_plan(plan: Plan, found: States, results: Path, say: Voice) -> None:
     say.object({"results": str(results), "cells": cells})
 
 
-def _command_line(*more: str) -> str:
+def command_line(*more: str) -> str:
+    """The line that was typed, with some words more."""
     typed: list[str] = click.get_current_context().obj
     return shlex.join(["bench", *(word for word in typed if word not in more), *more])
+
+
+def shell_line(command: str, results: Path) -> str:
+    """A command for a results folder, as it is typed."""
+    return shlex.join(["bench", command, "--results", str(results)])
 
 
 def show_end(summary: Summary, results: Path, seconds: float, forced: bool, say: Voice) -> None:
@@ -82,17 +88,17 @@ def show_end(summary: Summary, results: Path, seconds: float, forced: bool, say:
         say(f"running elsewhere: {len(elsewhere)} cells ({elsewhere[0].reason})")
     done, kept = len(summary.of("done")), len(summary.of("kept"))
     say(f"{done + kept} of {summary.total} cells are done ({done} now, in {duration(seconds)})")
-    report = shlex.join(["bench", "report", "--results", str(results)])
+    report = shell_line("report", results)
     follow = report
     if summary.stopped is not None:
-        follow = _command_line()
+        follow = command_line()
         where = "starts over, as --force does" if forced else "goes on from there"
         say(f"{summary.stopped}; all is saved, and the next line {where}")
     elif failed:
-        follow = _command_line("--retry-failed")
+        follow = command_line("--retry-failed")
         say("the next line tries what failed again; what there is: " + report)
     elif elsewhere:
-        follow = _command_line()
+        follow = command_line()
         say("the next line takes up what is left of that; what there is: " + report)
     say(f"next: {follow}")
     say.object(

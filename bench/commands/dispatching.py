@@ -1,0 +1,215 @@
+"""Hands the cells of a plan to SLURM and says what came of it; with --dry-run, what would."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from bench.commands.computing import Order, look
+from bench.commands.submission_words import Prepared, ended, foreseen, intent, table_of, total
+from bench.commands.words import Voice, command_line, counts
+from bench.errors import UsageError
+from bench.estimate import JOB_SECONDS, DeviceKind, Estimator, make_estimator
+from bench.launch.slurm.jobs import Jobs, Request
+from bench.launch.slurm.packing import draft_packs
+from bench.launch.slurm.profile import Profile
+from bench.launch.slurm.work import States, choose, find_live
+from bench.plan import Cell
+from bench.progress import duration
+from bench.records import Once, open_results
+from bench.scheduler import Unreachable, Word
+
+if TYPE_CHECKING:
+    pass
+
+T = TypeVar("T")
+PAUSE = 5.0
+# A job that is packed to its time limit would be requeued for the sake of its last cell.
+FILL = 0.8
+
+
+def _typed() -> list[str]:
+    return ["bench", *(click.get_current_context().obj or [])]
+
+
+def _request(order: Order) -> Request:
+    """How the cells are run, for those who submit them."""
+    return Request(
+        order.results.absolute(),
+        order.root,
+        _typed(),
+        order.skip_corrupt,
+        order.device,
+        order.threads,
+        order.checkpoint_every,
+        order.retry_failed,
+        order.steal,
+        order.exclude,
+    )
+
+
+def device_kind(profile: Profile, kind: str, device: str) -> DeviceKind:
+    """Whether a class of jobs computes on a GPU."""
+    asked = profile.classes[kind]
+    gpus = any(asked.get(key) for key in ("gpus_per_node", "slurm_gpus_per_task"))
+    gpus = gpus or "gpu" in str(asked.get("slurm_gres", ""))
+    return "gpu" if gpus and device != "cpu" else "cpu"
+
+
+def _estimate(order: Order, profile: Profile, found: States, todo: Iterable[Cell]) -> dict[str, Estimator]:
+    """An estimator for each kind of cell."""
+    todo = list(todo)
+    runs = [run for _, run in found.values() if run is not None]
+    estimators: dict[DeviceKind, Estimator] = {}
+    chosen = {}
+    for cell_kind in ("pretrain", "probe"):
+        # Probes run where their pretraining does unless they are split from it.
+        kind = "probe" if cell_kind == "probe" and profile.options.split_probes else "pretrain"
+        device = device_kind(profile, kind, order.device)
+        if device not in estimators:
+            located = order.plan.located
+            estimators[device] = make_estimator(order.results, todo, device, located=located, known=runs)
+        chosen[cell_kind] = estimators[device]
+    return chosen
+
+
+def prepare(order: Order, profile: Profile, word: Word | None, broken: Once) -> Prepared:
+    """Look at everything and distribute the cells; writes nothing.
+
+    Args:
+        order: what was asked for.
+        profile: what the cluster wants to be told.
+        word: the scheduler's; None leaves it unasked, as if nothing were queued.
+        broken: told of files that cannot be read.
+
+    Raises:
+        Unreachable: the controller is silent.
+    """
+    found = look(order, broken)
+    open_ids = {id for id, (state, _) in found.items() if state != "done" or order.force}
+    live = find_live(order.results, open_ids, word, broken) if word is not None and open_ids else {}
+    work = choose(
+        order.plan,
+        found,
+        live,
+        force=order.force,
+        retry_failed=order.retry_failed,
+        steal=order.steal,
+    )
+    todo = [cell for cell in order.plan.cells if cell.id in work.todo]
+    estimators = _estimate(order, profile, found, todo)
+    limits = {}
+    for kind in ("pretrain", "probe"):
+        longest = FILL * 60 * profile.classes[kind]["timeout_min"] - JOB_SECONDS
+        limits[kind] = min(60 * profile.options.pack_minutes, longest)
+    drafts = draft_packs(
+        order.plan.groups,
+        work.todo,
+        lambda cell: estimators[cell.kind].seconds(cell),
+        limits,
+        awaited=work.awaited,
+        split_probes=profile.options.split_probes,
+    )
+    bases = dict.fromkeys(estimator.basis for estimator in estimators.values())
+    return Prepared(order, profile, found, work, drafts, "; ".join(bases))
+
+
+def _patiently(call: Callable[[], T], profile: Profile, say: Voice) -> T:
+    """Call what asks SLURM, again while its controller is silent, for as long as the profile says.
+
+    Raises:
+        UsageError: SLURM is not installed here.
+        Unreachable: the controller stayed silent.
+    """
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        raise UsageError("no SLURM here: sbatch is not found; without --slurm the cells run in this process")
+    deadline = time.monotonic() + profile.options.submit_wait_s
+    told = False
+    while True:
+        try:
+            return call()
+        except Unreachable as error:
+            if time.monotonic() + PAUSE > deadline:
+                raise
+            if not told:
+                say(f"{error}; trying again for {duration(profile.options.submit_wait_s)}")
+            told = True
+            time.sleep(PAUSE)
+
+
+def _ask_slurm(order: Order, profile: Profile, broken: Once) -> Prepared:
+    word = Word()
+    word.ask()
+    return prepare(order, profile, word, broken)
+
+
+def dispatch(order: Order, profile: Profile, say: Voice) -> int:
+    """Submit the cells and leave; gives the exit code."""
+    from bench.launch.slurm.sbatch import SubmitError
+    from bench.launch.slurm.submit import Submitter
+
+    broken = Once()
+    try:
+        ready = _patiently(lambda: _ask_slurm(order, profile, broken), profile, say)
+    except Unreachable as error:
+        say(f"nothing was submitted: {error}; the next line tries again")
+        say(f"next: {command_line()}")
+        say.object({"results": str(order.results), "submitted": [], "why": str(error), "exit_code": 3})
+        return 3
+    if ready.drafts:
+        open_results(order.results)
+        order.record()
+    say(f"results: {order.results.absolute()}")
+    say(f"{counts(order.plan, ready.found)}; {intent(ready.work)}")
+    if not ready.drafts:
+        return ended(ready, None, say)
+    submitter = Submitter(_request(order), profile, ready.work, say)
+    try:
+        done = submitter.run(ready.drafts)
+    except SubmitError as error:
+        raise UsageError(f"SLURM refuses: {error} (by {profile})") from None
+    except KeyboardInterrupt:
+        if submitter.done is not None:
+            submitter.done.why = "interrupted"
+            ended(ready, submitter.done, say)
+        raise
+    return ended(ready, done, say)
+
+
+def foresee(order: Order, profile: Profile, say: Voice) -> int:
+    """What `dispatch` would submit, and what SLURM would say to it; writes nothing."""
+    from bench.launch.slurm.sbatch import forecast
+
+    broken, silent = Once(), ""
+    if shutil.which("sbatch") is None or shutil.which("srun") is None:
+        silent = "no SLURM here: sbatch is not found"
+        ready = prepare(order, profile, None, broken)
+    else:
+        try:
+            ready = _ask_slurm(order, profile, broken)
+        except Unreachable as error:
+            silent = str(error)
+            ready = prepare(order, profile, None, broken)
+    say(f"{counts(order.plan, ready.found)}; {intent(ready.work)}")
+    classes: dict[str, Any] = {}
+    for line in table_of(ready.drafts, profile):
+        say(line)
+    if ready.drafts:
+        say(f"  predicted: {duration(total(ready.drafts))} of work in all ({ready.basis}); {profile}")
+    for kind in dict.fromkeys(draft.pack.resources for draft in ready.drafts):
+        number = sum(draft.pack.resources == kind for draft in ready.drafts)
+        text, accepted = silent, None
+        if not silent:
+            folder = order.results.absolute() / "slurm"
+            code = Path(__file__).parent.parent.parent
+            jobs = Jobs(profile, kind, _request(order), folder, code, f"bench-dry-run-{kind}")
+            said = forecast(jobs.script(1), profile.classes[kind])
+            text, accepted = said.text, said.accepted
+        say(f"  sbatch --test-only, {kind}: {text if accepted or silent else f'refused: {text}'}")
+        classes[kind] = {"jobs": number, "accepted": accepted, "says": text, **profile.classes[kind]}
+    say(f"nothing was submitted, nothing was written in {order.results.absolute()}")
+    foreseen(ready, classes, say)
+    return 0
