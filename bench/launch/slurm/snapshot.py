@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import RecordError
-from bench.files import dumps, flush_folder, read_json, set_aside, temporary
+from bench.files import dumps, flush_folder, left_behind, read_json, set_aside, temporary
 from bench.provenance import SOURCE, git_state, hash_source, source_root
 
 PACKAGES = ("bench", "models")
@@ -37,6 +37,9 @@ def take(results: Path) -> Path:
     if intact(target, digest):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(".*.tmp"):
+        if left_behind(left):
+            shutil.rmtree(left, ignore_errors=True)
     place = temporary(target)
     try:
         for package in PACKAGES:
