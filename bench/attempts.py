@@ -7,7 +7,6 @@ cell is still its own: the process of a node that was taken for dead stops there
 
 import contextlib
 import io
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench import checkpoint
 from bench.config import SCHEMA, config_id
-from bench.errors import RecordError, Superseded
-from bench.files import dumps, read_json, set_aside, write_bytes, write_json
+from bench.errors import RecordError, Superseded, Unreadable
+from bench.files import append_text, dumps, read_json, set_aside, write_bytes, write_json
 from bench.provenance import determinism, now, peak_memory_bytes
 from bench.run_folder import (
     LOG,
@@ -83,7 +82,9 @@ class Attempt:
         self.finished = False
         self._fence = fence
         self._on_row, self._on_note = on_row, on_note
-        self._rows = 0
+        self._metrics = ""
+        self._resumed_from: Path | None = None
+        self._alone = False
         self._begun = time.monotonic()
         self._told: tuple[float, int] | None = None
         self._next_progress = 0.0
@@ -113,18 +114,17 @@ class Attempt:
 
     def note(self, text: str) -> None:
         """A line for the user and the log."""
-        self._append_log(text)
         self._on_note(text)
+        self._append_log(text)
 
     def _append_log(self, text: str) -> None:
-        with self.log_path.open("a") as file:
-            file.write(f"{now()} {text}\n")
+        append_text(self.log_path, f"{now()} {text}\n")
 
     def log(self, row: dict[str, Any]) -> None:
         """Append a row to metrics.jsonl."""
-        with (self.dir / METRICS).open("a") as file:
-            file.write(dumps(row) + "\n")
-        self._rows += 1
+        line = dumps(row) + "\n"
+        append_text(self.dir / METRICS, line)
+        self._metrics += line
         self._on_row(row)
 
     def progress(self, step: int, total: int, images_per_second: float, values: dict[str, float]) -> None:
@@ -153,18 +153,26 @@ class Attempt:
             raise Superseded(f"{self.run_dir} was taken over by another process")
 
     def save_checkpoint(self, tensors: "dict[str, Tensor]", meta: dict[str, Any]) -> None:
-        """Save what a later attempt goes on from; the one before it is kept.
+        """Save what a later attempt goes on from; the one before it is kept, be it an earlier attempt's.
+
+        It holds the rows of metrics, too, so that nothing else is needed to go on from it.
 
         Raises:
             Superseded: the cell is somebody else's now.
         """
         self._check_fence()
-        path = self.dir / METRICS
-        if path.exists():
-            # The rows that the checkpoint counts must be on the disk before it is.
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        checkpoint.save_checkpoint(self.dir, tensors, {"metrics_rows": self._rows, **meta})
+        checkpoint.save_checkpoint(self.dir, tensors, {"metrics": self._metrics, **meta})
+        if not self._alone:
+            self._remove_earlier()
+
+    def _remove_earlier(self) -> None:
+        """Remove the checkpoints of earlier attempts that are of no use any more: each preemption leaves two."""
+        self._alone = (self.dir / checkpoint.PREVIOUS).exists()
+        for folder in attempt_dirs(self.run_dir):
+            if int(folder.name) < int(self.name):
+                for path in checkpoint.checkpoint_files(folder):
+                    if self._alone or path != self._resumed_from:
+                        path.unlink(missing_ok=True)
 
     def _resumable(self) -> Iterator[Path]:
         """Checkpoints of this run that this attempt may go on from, the newest first."""
@@ -173,14 +181,21 @@ class Attempt:
             if int(folder.name) <= forget:
                 return
             yield from checkpoint.checkpoint_files(folder)
-            with contextlib.suppress(FileNotFoundError, RecordError):
+            try:
                 # What an attempt forgot stays forgotten for those that go on from it.
                 forget = max(forget, int(read_json(folder / STATUS).get("forget") or 0))
+            except FileNotFoundError:
+                continue
+            except Unreadable:
+                raise
+            except (RecordError, TypeError, ValueError) as error:
+                self.note(f"{folder / STATUS} does not say what was forgotten, so all before it is: {error}")
+                return
 
     def load_checkpoint(
         self, accept: Callable[[dict[str, Any]], bool] = lambda _: True
     ) -> "tuple[dict[str, Tensor], dict[str, Any]] | None":
-        """The newest valid checkpoint of any attempt of this run, and metrics.jsonl as it was then.
+        """The newest valid checkpoint of any attempt of this run; metrics.jsonl becomes what it was then.
 
         A broken one is set aside, named to the user, and the one before it is taken.
 
@@ -196,23 +211,21 @@ class Attempt:
                 if not accept(meta):
                     self._append_log(f"{path.parent.name}/{path.name} is of other weights: not used")
                     continue
-                self._restore_rows(path.parent / METRICS, int(meta["metrics_rows"]))
+            except FileNotFoundError:
+                # Whoever was taken for dead renames or removes it.
+                continue
             except RecordError as error:
                 aside = set_aside(path)
                 self.note(f"{error}; set aside as {aside.name}, going on from the one before it")
                 continue
+            self._metrics = str(meta.pop("metrics", ""))
+            write_bytes(self.dir / METRICS, self._metrics.encode())
+            self._resumed_from = path
             self._append_log(f"resumed from {path.parent.name}/{path.name}")
             self._provenance["resumed_from"] = path.parent.name
             write_json(self.dir / PROVENANCE, self._provenance)
             return tensors, meta
         return None
-
-    def _restore_rows(self, source: Path, rows: int) -> None:
-        lines = source.read_text().splitlines(keepends=True)[:rows] if source.exists() else []
-        if len(lines) < rows or (lines and not lines[-1].endswith("\n")):
-            raise RecordError(f"{source} has fewer rows than its checkpoint counts")
-        write_bytes(self.dir / METRICS, "".join(lines).encode())
-        self._rows = rows
 
     def save_model(self, tensors: "dict[str, Tensor]") -> None:
         """Save model.safetensors: the backbone's weights, which the probes read."""

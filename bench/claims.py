@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import RecordError
-from bench.files import publish_text, set_aside
+from bench.errors import RecordError, Unreadable
+from bench.files import cannot_read, publish_text, set_aside
 from bench.processes import boot_id, namespace, process_start
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ def _read(path: Path) -> Owner | None:
         return Owner(**{f.name: row[f.name] for f in fields(Owner) if f.name in row})
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError as error:
+        raise Unreadable(cannot_read(path, error)) from None
+    except (ValueError, KeyError, TypeError):
         raise RecordError(
             f"{path} cannot be read; `bench retry --steal` takes the cell if nothing runs there"
         ) from None
@@ -195,6 +197,8 @@ def claim(folder: Path, word: "Word | None" = None, steal: bool = False) -> Clai
     while True:
         try:
             last = _last(folder)
+        except Unreadable:
+            raise
         except RecordError:
             if not steal:
                 raise
@@ -229,5 +233,7 @@ def _set_broken_aside(folder: Path) -> None:
             continue
         try:
             _read(path)
+        except Unreadable:
+            raise
         except RecordError:
             set_aside(path)

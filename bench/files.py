@@ -42,6 +42,11 @@ def trouble(error: OSError) -> str | None:
     return f"{what}{f', at {error.filename}' if error.filename else ''}: {then}"
 
 
+def cannot_read(path: Path, error: OSError) -> str:
+    """The line for a file that the file system does not give."""
+    return trouble(error) or f"{path} cannot be read: {error.strerror or error}"
+
+
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let an error of the operating system name a file: that of a write names none, or a temporary one."""
@@ -166,7 +171,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise Unreadable(trouble(error) or f"{path} cannot be read: {error.strerror or error}") from None
+        raise Unreadable(cannot_read(path, error)) from None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
 """What runs left on disk, read: one `Run` a cell. No torch.
 
-results/bench.json holds the folder's schema. A cell's folder is results/runs/<id>/:
+A cell's folder is results/runs/<id>/:
 
 - config.json
 - result.json: a link to the result of one attempt; the only mark of done
@@ -11,7 +11,7 @@ results/bench.json holds the folder's schema. A cell's folder is results/runs/<i
 import contextlib
 import json
 import os
-import sys
+import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +19,12 @@ from typing import Any, Literal
 
 from bench import claims
 from bench.attempts import Attempt
-from bench.config import SCHEMA, config_id
+from bench.broken import Once, object_or_none, warn
+from bench.config import config_id
 from bench.errors import RecordError, UsageError
-from bench.files import read_json, write_json
-from bench.run_folder import CONFIG, METRICS, PROVENANCE, RESULT, STATUS, attempt_dirs, run_dir
+from bench.files import cannot_read
+from bench.results_folder import check_results, open_results
+from bench.run_folder import CONFIG, METRICS, PROVENANCE, RESULT, STATUS, attempt_dirs, is_result, run_dir
 
 __all__ = [
     "Attempt",
@@ -36,49 +38,14 @@ __all__ = [
     "run_dir",
 ]
 
-FOLDER = "bench.json"
-MIN_FREE_BYTES = 16 << 20
+_ID = re.compile("[0-9a-f]{16}")
 State = Literal["new", "running", "interrupted", "failed", "done"]
-
-
-def _warn(text: str) -> None:
-    print(f"bench: warning: {text}", file=sys.stderr)
-
-
-class Once:
-    """Says each line once, however often a file is read.
-
-    Args:
-        say: where a line goes; may be changed at any time.
-    """
-
-    def __init__(self, say: Callable[[str], None] = _warn) -> None:
-        self.say = say
-        self._said: set[str] = set()
-
-    def __call__(self, text: str) -> None:
-        """Say a line unless it was said before."""
-        if text not in self._said:
-            self._said.add(text)
-            self.say(text)
-
-
-def _object_or_none(path: Path, on_broken: Callable[[str], None]) -> dict[str, Any] | None:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return None
-    except RecordError as error:
-        on_broken(str(error))
-        return None
 
 
 class Run:
     """A cell's folder. What is there may be partial; what is broken reads as missing and is named once."""
 
-    def __init__(
-        self, folder: Path, config: dict[str, Any], on_broken: Callable[[str], None] = _warn
-    ) -> None:
+    def __init__(self, folder: Path, config: dict[str, Any], on_broken: Callable[[str], None] = warn) -> None:
         self.dir = folder
         self.id = folder.name
         self.config = config
@@ -87,8 +54,8 @@ class Run:
     @cached_property
     def result(self) -> dict[str, Any] | None:
         """The published result, or None."""
-        row = _object_or_none(self.dir / RESULT, self._on_broken)
-        if row is not None and not (row.get("id") == self.id and row.get("attempt")):
+        row = object_or_none(self.dir / RESULT, self._on_broken)
+        if row is not None and not is_result(row, self.id):
             self._on_broken(f"{self.dir / RESULT} is not a result of this cell")
             return None
         return row
@@ -97,20 +64,29 @@ class Run:
     def attempt_dir(self) -> Path | None:
         """The folder of the attempt whose result is published; of the newest one while there is none."""
         if self.result is not None:
-            return self.dir / "attempts" / str(self.result["attempt"])
-        return next(iter(attempt_dirs(self.dir)), None)
+            return self.dir / "attempts" / self.result["attempt"]
+        return next(iter(self.attempts), None)
+
+    @cached_property
+    def attempts(self) -> list[Path]:
+        """Folders of its attempts, the newest first."""
+        try:
+            return attempt_dirs(self.dir)
+        except OSError as error:
+            self._on_broken(cannot_read(self.dir, error))
+            return []
 
     @cached_property
     def status(self) -> dict[str, Any]:
         """What the newest attempt says of itself; {} when there is none."""
-        newest = next(iter(attempt_dirs(self.dir)), None)
-        return (_object_or_none(newest / STATUS, self._on_broken) if newest else None) or {}
+        newest = next(iter(self.attempts), None)
+        return (object_or_none(newest / STATUS, self._on_broken) if newest else None) or {}
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Of the attempt in `attempt_dir`; {} when there is none."""
         folder = self.attempt_dir
-        return (_object_or_none(folder / PROVENANCE, self._on_broken) if folder else None) or {}
+        return (object_or_none(folder / PROVENANCE, self._on_broken) if folder else None) or {}
 
     @cached_property
     def owner(self) -> claims.Owner | None:
@@ -127,20 +103,33 @@ class Run:
         if self.owner is not None:
             return "running"
         if not self.status:
-            return "interrupted" if attempt_dirs(self.dir) else "new"
+            return "interrupted" if self.attempts else "new"
         return "failed" if self.status.get("state") == "failed" else "interrupted"
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Rows of metrics.jsonl; a last line that a kill cut short is left out."""
+        """Rows of metrics.jsonl, up to the first that is broken; a last line that a kill cut short is no fault."""
         folder = self.attempt_dir
-        if folder is None or not (folder / METRICS).exists():
+        if folder is None:
+            return []
+        path = folder / METRICS
+        try:
+            lines = path.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._on_broken(cannot_read(path, error))
             return []
         rows = []
-        for line in (folder / METRICS).read_text().splitlines():
+        for number, line in enumerate(lines, 1):
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                if self.result is not None or line.endswith(b"\n"):
+                    self._on_broken(f"{path} is broken from line {number} on: what is before it is taken")
                 break
+            rows.append(row)
         return rows
 
     def _arrays(self, name: str) -> dict[str, Any] | None:
@@ -148,13 +137,22 @@ class Run:
         if folder is None or not (folder / name).exists():
             return None
         import zipfile
+        import zlib
 
         import numpy as np
 
         try:
             with np.load(folder / name, allow_pickle=False) as file:
                 return {key: file[key] for key in file.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            AttributeError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             self._on_broken(f"{folder / name} cannot be read: {error}")
             return None
 
@@ -175,10 +173,10 @@ class Run:
         return path if path.exists() else None
 
 
-def load_run(results: Path, cell_id: str, on_broken: Callable[[str], None] = _warn) -> Run | None:
+def load_run(results: Path, cell_id: str, on_broken: Callable[[str], None] = warn) -> Run | None:
     """One cell by its whole id, or None when there is nothing of it."""
     folder = run_dir(results, cell_id)
-    config = _object_or_none(folder / CONFIG, on_broken)
+    config = object_or_none(folder / CONFIG, on_broken)
     if config is None:
         return None
     if config_id(config) != cell_id:
@@ -187,7 +185,7 @@ def load_run(results: Path, cell_id: str, on_broken: Callable[[str], None] = _wa
     return Run(folder, config, on_broken)
 
 
-def load_runs(results: Path | str, on_broken: Callable[[str], None] = _warn) -> list[Run]:
+def load_runs(results: Path | str, on_broken: Callable[[str], None] = warn) -> list[Run]:
     """All runs of a results folder, by id.
 
     Args:
@@ -198,13 +196,21 @@ def load_runs(results: Path | str, on_broken: Callable[[str], None] = _warn) -> 
         UsageError: another version's folder.
     """
     results = Path(results)
-    check_results(results)
+    check_results(results, on_broken)
     try:
         names = sorted(e.name for e in os.scandir(results / "runs") if not e.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return []
-    runs = [load_run(results, name, on_broken) for name in names]
-    return [run for run in runs if run is not None]
+    except OSError as error:
+        on_broken(cannot_read(results / "runs", error))
+        return []
+    runs = []
+    for name in names:
+        if not _ID.fullmatch(name):
+            on_broken(f"{results / 'runs' / name} is no cell's folder: it is left alone")
+        elif (run := load_run(results, name, on_broken)) is not None:
+            runs.append(run)
+    return runs
 
 
 def find_run(results: Path, prefix: str) -> Run:
@@ -226,55 +232,3 @@ def find_run(results: Path, prefix: str) -> Run:
     if run is None:
         raise RecordError(f"{run_dir(results, names[0])} has no configuration that can be read")
     return run
-
-
-def check_results(results: Path) -> None:
-    """Refuse a results folder of another version; a new or empty one is fine.
-
-    Raises:
-        UsageError: it is no folder, or was written by an incompatible version.
-    """
-    first = next((path for path in (results, *results.absolute().parents) if path.exists()), None)
-    if first is not None and not first.is_dir():
-        inside = "" if first == results else f": {first} is a file"
-        raise UsageError(f"{results} is not a folder{inside}")
-    try:
-        schema = read_json(results / FOLDER).get("schema")
-    except FileNotFoundError:
-        return
-    except RecordError as error:
-        raise UsageError(str(error)) from None
-    if schema != SCHEMA:
-        raise UsageError(
-            f"{results} was written by an incompatible version of bench (schema {schema!r}; this one has"
-            f" {SCHEMA}): choose another folder with --results"
-        )
-
-
-def open_results(results: Path, create: bool = True) -> None:
-    """Check that runs can be written into a folder, then make it one of ours.
-
-    Args:
-        results: the folder.
-        create: write it; otherwise only look, as `--dry-run` does.
-
-    Raises:
-        UsageError: another version's folder, one that cannot be written, or a full one. Nothing is written.
-    """
-    check_results(results)
-    parent = next(path for path in (results, *results.absolute().parents) if path.exists())
-    try:
-        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise UsageError(f"{results} cannot be written: choose another folder with --results")
-        space = os.statvfs(parent)
-        # A file system that counts no blocks does not say how full it is.
-        if space.f_blocks and (free := space.f_bavail * space.f_frsize) < MIN_FREE_BYTES:
-            raise UsageError(
-                f"no space left for {results}: {free >> 20} MiB free, a run needs {MIN_FREE_BYTES >> 20}"
-            )
-        if create:
-            (results / "runs").mkdir(parents=True, exist_ok=True)
-            if not (results / FOLDER).exists():
-                write_json(results / FOLDER, {"schema": SCHEMA})
-    except OSError as error:
-        raise UsageError(f"{results} cannot be written: {error.strerror or error}") from None

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.checkpoint import checkpoint_files
 from bench.config import config_id
-from bench.errors import RecordError
+from bench.errors import RecordError, Unreadable
 from bench.files import left_behind, publish, read_json, set_aside, temporary, write_json
 
 RESULT, CONFIG, STATUS, PROVENANCE, PROGRESS, METRICS, LOG = (
@@ -23,8 +23,9 @@ def run_dir(results: Path, cell_id: str) -> Path:
 def attempt_dirs(folder: Path) -> list[Path]:
     """The attempts of a run, the newest first."""
     try:
-        names = [entry.name for entry in os.scandir(folder / "attempts") if entry.name.isdigit()]
-    except FileNotFoundError:
+        with os.scandir(folder / "attempts") as entries:
+            names = [entry.name for entry in entries if entry.name.isdecimal() and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
         return []
     return [folder / "attempts" / name for name in sorted(names, key=int, reverse=True)]
 
@@ -53,6 +54,9 @@ def write_config(folder: Path, config: dict[str, Any]) -> str | None:
 
     Returns:
         What to tell the user, if anything.
+
+    Raises:
+        Unreadable: the file system does not give it now.
     """
     path, said = folder / CONFIG, None
     try:
@@ -60,6 +64,8 @@ def write_config(folder: Path, config: dict[str, Any]) -> str | None:
             return None
     except FileNotFoundError:
         pass
+    except Unreadable:
+        raise
     except RecordError:
         said = f"{path} was broken"
     else:
@@ -68,6 +74,34 @@ def write_config(folder: Path, config: dict[str, Any]) -> str | None:
         said = f"{said}: set aside as {set_aside(path).name} and written again"
     write_json(path, config)
     return said
+
+
+def is_result(row: dict[str, Any], cell_id: str) -> bool:
+    """Whether a JSON object is the result of a cell."""
+    attempt = row.get("attempt")
+    return row.get("id") == cell_id and isinstance(attempt, str) and attempt.isdecimal()
+
+
+def set_broken_result_aside(folder: Path) -> Path | None:
+    """Set a run's result.json aside where it is broken or another cell's, so that a new one can be published.
+
+    Returns:
+        Its new name; None when there is none.
+
+    Raises:
+        Unreadable: the file system did not give it when it was asked first, or does not now.
+    """
+    path = folder / RESULT
+    try:
+        if is_result(read_json(path), folder.name):
+            raise Unreadable(f"{path} could not be read a moment ago, and can now: run the same line again")
+    except FileNotFoundError:
+        return None
+    except Unreadable:
+        raise
+    except RecordError:
+        pass
+    return set_aside(path)
 
 
 def publish_result(source: Path, target: Path, forget: int) -> bool:
@@ -80,12 +114,17 @@ def publish_result(source: Path, target: Path, forget: int) -> bool:
 
     Returns:
         Whether it is published now; False when another attempt's is.
+
+    Raises:
+        Unreadable: the one that is there may be a later attempt's.
     """
     if not forget or not target.exists():
         return publish(source, target)
     try:
         if int(read_json(target)["attempt"]) > forget:
             return False
+    except Unreadable:
+        raise
     except (FileNotFoundError, RecordError, KeyError, TypeError, ValueError):
         # Gone or broken: nothing to lose.
         pass

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, Interrupted, OutOfTime, Preempted, RecordError, Superseded, WeightsError
-from bench.files import set_aside
+from bench.files import read_json
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import default_threads
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Trainer, one_line
 from bench.plan import Cell
 from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
+from bench.run_folder import PROVENANCE, attempt_dirs, set_broken_result_aside
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
@@ -73,8 +74,7 @@ class CellRunner:
         begun = time.monotonic()
         attempt: Attempt | None = None
         try:
-            if run is not None and run.result is None and (run.dir / "result.json").exists():
-                aside = set_aside(run.dir / "result.json")
+            if run is not None and run.result is None and (aside := set_broken_result_aside(run.dir)):
                 self.display.note(f"{cell.label}: a broken result.json was set aside as {aside.name}")
             data = work.load(cell.source)
             options = replace(self.options, threads=self._threads(run, work.forget))
@@ -151,8 +151,17 @@ class CellRunner:
         """Threads of a cell: a resumed one keeps those it began with, else its bits would change."""
         if self.options.threads is not None:
             return self.options.threads
-        if run is not None and run.attempt_dir is not None and int(run.attempt_dir.name) > forget:
-            earlier = run.provenance.get("threads")
+        for folder in attempt_dirs(run.dir) if run is not None else ():
+            if int(folder.name) <= forget:
+                break
+            try:
+                earlier = read_json(folder / PROVENANCE).get("threads")
+            except FileNotFoundError:
+                # Killed as soon as it was begun.
+                continue
+            except RecordError as error:
+                self._broken(str(error))
+                continue
             if isinstance(earlier, int) and earlier > 0:
                 return earlier
         return default_threads()

@@ -190,6 +190,14 @@ class LocalRunner:
         return newest_attempt(run.dir) <= self.forgive.get(cell.id, 0)
 
     def _attempt(self, cell: Cell) -> Outcome:
+        try:
+            return self._take(cell)
+        except BrokenWeights:
+            raise
+        except (OSError, RecordError) as error:
+            return Outcome(cell, "failed", one_line(error))
+
+    def _take(self, cell: Cell) -> Outcome:
         known, run = self._before(cell)
         if known is not None:
             if run is not None and known.state == "kept" and self._untidy(cell):
@@ -202,11 +210,8 @@ class LocalRunner:
         if (why := self.left_out(cell)) is not None:
             return Outcome(cell, "skipped", why)
         folder = run_dir(self.results, cell.id)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            claim = claims.claim(folder, steal=self.steal)
-        except (OSError, RecordError) as error:
-            return Outcome(cell, "failed", one_line(error))
+        folder.mkdir(parents=True, exist_ok=True)
+        claim = claims.claim(folder, steal=self.steal)
         if isinstance(claim, claims.Owner):
             return Outcome(cell, "elsewhere", f"{claim} works on it")
         try:
