@@ -119,13 +119,13 @@ class Word:
 
     def __init__(self, max_age: float = 5.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._max_age, self._clock = max_age, clock
-        self._asked_at: float | None = None
-        self._silence: Unreachable | None = None
+        self._good_until: float | None = None
+        self._silence = ""
         self._queue: list[Job] = []
         self._by_id: dict[str, Job] = {}
-        # What sacct said, or that it knows nothing. It is about what has ended, so it stays true.
-        self._past: dict[str, Job | None] = {}
-        self._past_asked_at: dict[str, float] = {}
+        # What sacct said stays true, as it is about what has ended; that it knows nothing, for a while.
+        self._past: dict[str, Job] = {}
+        self._unknown_until: dict[str, float] = {}
 
     def ask(self, ids: Iterable[str] = ()) -> None:
         """Ask squeue about everything, and sacct about those ids that squeue does not know.
@@ -140,12 +140,12 @@ class Word:
         self._ask_past([id for id in dict.fromkeys(ids) if id not in self._by_id])
 
     def _ask_queue(self, again: bool = False) -> None:
-        now = self._clock()
-        if not again and self._asked_at is not None and now - self._asked_at < self._max_age:
-            if self._silence is not None:
-                raise self._silence
+        begun = self._clock()
+        if not again and self._good_until is not None and begun < self._good_until:
+            if self._silence:
+                raise Unreachable(self._silence)
             return
-        self._asked_at, self._silence = now, None
+        self._silence = ""
         try:
             _ping()
             form = ",".join(f"{field}:{FIELD}" for field in SQUEUE)
@@ -155,8 +155,12 @@ class Word:
             if said.returncode:
                 raise Unreachable(_complaint("squeue", said))
         except Unreachable as error:
-            self._silence, self._queue, self._by_id = error, [], {}
+            self._silence, self._queue, self._by_id = str(error), [], {}
             raise
+        finally:
+            # An answer that took long is kept long, or whoever asks about many cells would only wait.
+            ended = self._clock()
+            self._good_until = ended + max(self._max_age, 3 * (ended - begun))
         self._queue, self._by_id = parse_squeue(said.stdout), {}
         for job in self._queue:
             self._by_id[job.array_id] = job
@@ -167,16 +171,10 @@ class Word:
                 self._by_id[job.id] = job
 
     def _ask_past(self, ids: list[str]) -> None:
-        now = self._clock()
-        wanted = [
-            id
-            for id in ids
-            if not self._past.get(id) and now - self._past_asked_at.get(id, -self._max_age) >= self._max_age
-        ]
+        begun = self._clock()
+        wanted = [id for id in ids if id not in self._past and self._unknown_until.get(id, begun) <= begun]
         if not wanted:
             return
-        self._past_asked_at.update(dict.fromkeys(wanted, now))
-        self._past.update(dict.fromkeys(wanted))
         found: dict[str, Job] = {}
         # A task is asked for by its array: thousands of them are one word.
         words = list(dict.fromkeys(id.partition("_")[0] for id in wanted))
@@ -187,9 +185,12 @@ class Word:
         if any(found[id].live for id in wanted if id in found):
             # Submitted since squeue was asked, or lost by the controller, which only it can tell.
             self._ask_queue(again=True)
+        ended = self._clock()
+        self._unknown_until.update(dict.fromkeys(wanted, ended + max(self._max_age, 3 * (ended - begun))))
         for id in wanted:
-            job = found.get(id)
-            if job is not None and job.live:
+            if (job := found.get(id)) is None:
+                continue
+            if job.live:
                 why = f"accounting says {job.state}, the controller does not know the job"
                 job = replace(job, state="UNKNOWN", reason=why)
             self._past[id] = job
