@@ -14,6 +14,7 @@ from bench.errors import BenchError
 # Name of a command -> what `bench --help` says of it. Each is `command` in the module of its name.
 COMMANDS: dict[str, str] = {
     "run": "Pretrain methods, probe them, keep what came out.",
+    "retry": "Run what failed, was lost or stopped again.",
     "report": "Tables and figures of what is there.",
     "list": "What there is: methods, data sets, backbones, runs, architectures.",
     "show": "Everything about one run.",

@@ -132,12 +132,12 @@ def _patiently(call: Callable[[], T], profile: Profile, say: Voice) -> T:
         try:
             return call()
         except Unreachable as error:
-            if time.monotonic() + PAUSE > deadline:
+            if time.monotonic() >= deadline:
                 raise
             if not told:
                 say(f"{error}; trying again for {duration(profile.options.submit_wait_s)}")
             told = True
-            time.sleep(PAUSE)
+            time.sleep(min(PAUSE, max(0.1, deadline - time.monotonic())))
 
 
 def _ask_slurm(order: Order, profile: Profile, broken: Once) -> Prepared:

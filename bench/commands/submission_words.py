@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.commands.computing import Order
-from bench.commands.words import Voice, command_line, shell_line
+from bench.commands.words import Voice, command_line, retry_line, shell_line
 from bench.estimate import JOB_SECONDS
 from bench.launch.slurm.packing import Draft
 from bench.launch.slurm.profile import Profile
@@ -114,7 +114,7 @@ def ended(ready: Prepared, done: "Submission | None", say: Voice) -> int:
     if again:
         follow.insert(0, command_line())
     elif code == 1:
-        follow.insert(0, command_line("--retry-failed"))
+        follow.insert(0, retry_line())
     for line in follow:
         say(f"next: {line}")
     say.object(

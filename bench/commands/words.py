@@ -71,6 +71,12 @@ def command_line(*more: str) -> str:
     return shlex.join(["bench", *(word for word in typed if word not in more), *more])
 
 
+def retry_line() -> str:
+    """The line that was typed, so that it tries again what failed."""
+    typed: list[str] = click.get_current_context().obj
+    return command_line() if typed[:1] == ["retry"] else command_line("--retry-failed")
+
+
 def shell_line(command: str, results: Path) -> str:
     """A command for a results folder, as it is typed."""
     return shlex.join(["bench", command, "--results", str(results)])
@@ -95,7 +101,7 @@ def show_end(summary: Summary, results: Path, seconds: float, forced: bool, say:
         where = "starts over, as --force does" if forced else "goes on from there"
         say(f"{summary.stopped}; all is saved, and the next line {where}")
     elif failed:
-        follow = command_line("--retry-failed")
+        follow = retry_line()
         say("the next line tries what failed again; what there is: " + report)
     elif elsewhere:
         follow = command_line()

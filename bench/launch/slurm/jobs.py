@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -136,10 +135,16 @@ def parameters(profile: Profile, kind: str, request: Request) -> dict[str, Any]:
     return {**given, "slurm_additional_parameters": more}
 
 
-def cancel_orphans(name: str) -> None:
-    """Cancel an array whose id never reached us: submitit has not put its work into place."""
-    with contextlib.suppress(Unreachable, OSError, subprocess.SubprocessError):
-        for job in {job.id for job in Word(max_age=0.0).by_name(name) if job.name == name and job.live}:
-            subprocess.run(
-                ["scancel", job], capture_output=True, timeout=30, check=False, env=dict(os.environ)
-            )
+def cancel_orphans(name: str) -> bool:
+    """Cancel an array whose id never reached us: submitit has not put its work into place.
+
+    Returns:
+        Whether SLURM could be asked.
+    """
+    try:
+        jobs = {job.id for job in Word(max_age=0.0).by_name(name) if job.name == name and job.live}
+        for job in jobs:
+            subprocess.run(["scancel", job], capture_output=True, timeout=30, check=True)
+    except (Unreachable, OSError, subprocess.SubprocessError):
+        return False
+    return True

@@ -40,8 +40,9 @@ class SubmitError(BenchError):
     exit_code = 2
 
     def __init__(self, text: str, fault: Fault | None = None) -> None:
-        super().__init__(said(text))
-        found: Fault = "limit" if _LIMIT.search(text) else "silent" if _SILENT.search(text) else "refused"
+        limit = _LIMIT.search(text)
+        super().__init__(f"SLURM takes no more jobs for now ({limit[0]})" if limit else said(text))
+        found: Fault = "limit" if limit else "silent" if _SILENT.search(text) else "refused"
         self.fault: Fault = fault or found
 
 

@@ -102,6 +102,7 @@ class Submitter:
         self._deadline: float | None = None
         self._pause = FIRST_PAUSE
         self._arrays = 0
+        self._doubtful: set[str] = set()
         # What has come of it so far, also for who is interrupted.
         self.done: Submission | None = None
 
@@ -150,6 +151,7 @@ class Submitter:
 
     def _close(self, done: Submission) -> None:
         """Write the record for good; a dispatch of which nothing was submitted leaves nothing."""
+        self._clear_doubts()
         dispatch = self.dispatch
         dispatch.packs = [pack for pack in dispatch.packs if pack.job is not None]
         dispatch.submitter = None
@@ -227,6 +229,7 @@ class Submitter:
         Raises:
             SubmitError: sbatch did not take it.
         """
+        self._clear_doubts()
         kind = drafts[0].pack.resources
         name = f"bench-{self.dispatch.id}-{kind}-{self._arrays}"
         self._arrays += 1
@@ -242,10 +245,14 @@ class Submitter:
                 self.dispatch.write()
         except sbatch.SubmitError as error:
             if error.fault == "silent":
-                cancel_orphans(name)
+                # The controller may have taken the array and not been heard.
+                self._doubtful.add(name)
             for draft in drafts:
                 draft.pack.name = ""
             raise
+
+    def _clear_doubts(self) -> None:
+        self._doubtful -= {name for name in self._doubtful if cancel_orphans(name)}
 
     def _jobs(self, kind: str, name: str, dependency: str) -> Jobs:
         folder, code = self.dispatch.submitit_dir, Path(self.dispatch.code)

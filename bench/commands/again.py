@@ -1,0 +1,185 @@
+"""Cells once more, each by the way it was run before. `bench retry` chooses them."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.commands.computing import Order, compute
+from bench.commands.words import Voice
+from bench.errors import BenchError, RecordError, UsageError
+from bench.files import read_json
+from bench.launch.slurm.profile import Profile, from_facts, load_profile
+from bench.plan import Cell, Group, Plan
+from bench.status import Standing
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What was typed, which wins over how a cell was run before.
+
+    Attributes:
+        executor: "local" or "slurm"; None is as before.
+        profile: name or file; None is as before.
+        root: folder of the data sets; None is as before.
+        steal: take cells whose owner cannot be known.
+        exclude: nodes that get none of the jobs.
+    """
+
+    executor: str | None = None
+    profile: str | None = None
+    root: Path | None = None
+    steal: bool = False
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a cell was run.
+
+    Attributes:
+        slurm: as a job.
+        profile: JSON of the profile's facts; "" for the default one.
+        root: folder of the data sets.
+        skip_corrupt: leave out images that cannot be decoded.
+        device: "auto", "cpu" or "cuda".
+        threads: of a cell, as typed.
+        checkpoint_every: steps.
+    """
+
+    slurm: bool
+    profile: str
+    root: str | None
+    skip_corrupt: bool
+    device: str = "auto"
+    threads: int | None = None
+    checkpoint_every: int | None = None
+
+
+def _way(standing: Standing, overrides: Overrides) -> Way:
+    asked, handed = standing.asked, standing.handed
+    root = asked.root if asked is not None else None
+    if overrides.root is not None:
+        root = str(overrides.root.absolute())
+    skip = asked.skip_corrupt if asked is not None else False
+    if handed is None or overrides.executor == "local":
+        return Way(overrides.executor == "slurm", "", root, skip)
+    dispatch = handed.dispatch
+    try:
+        pack = read_json(dispatch.pack_path(handed.pack))
+    except (FileNotFoundError, RecordError):
+        # Cleaned away: how exactly it was run is not known any more.
+        pack = {}
+    facts = json.dumps(dispatch.profile, sort_keys=True) if overrides.profile is None else ""
+    return Way(
+        True,
+        facts,
+        root,
+        skip,
+        str(pack.get("device") or "auto"),
+        dispatch.threads,
+        pack.get("checkpoint_every_steps"),
+    )
+
+
+def plans(chosen: Iterable[Standing], known: Mapping[str, Standing], overrides: Overrides) -> dict[Way, Plan]:
+    """The cells to run, by the way in which they are run.
+
+    A probe brings along its pretraining, which is computed unless it is done or under way; it goes the way of that
+    pretraining.
+
+    Args:
+        chosen: the cells.
+        known: all cells by id.
+        overrides: what was typed.
+
+    Raises:
+        UsageError: the pretraining of a probe is not known any more.
+    """
+    groups: dict[str, tuple[Standing, dict[str, Cell]]] = {}
+    for standing in chosen:
+        config = standing.cell.config
+        first = config["pretrain_id"] if standing.cell.kind == "probe" else standing.id
+        if first not in groups:
+            groups[first] = known.get(first) or _unknown(standing), {}
+        if standing.cell.kind == "probe":
+            groups[first][1][standing.id] = standing.cell
+    found: dict[Way, list[Group]] = {}
+    wanted = {standing.id: standing for standing in chosen}
+    for first, (pretrain, probes) in groups.items():
+        done = pretrain.state == "done" and first not in wanted
+        leader = known[next(iter(probes))] if done and probes else pretrain
+        group = Group(pretrain.cell, tuple(probes.values()))
+        found.setdefault(_way(leader, overrides), []).append(group)
+    return {way: Plan(tuple(groups)) for way, groups in found.items()}
+
+
+def _unknown(probe: Standing) -> Standing:
+    pretrain = probe.cell.config["pretrain_id"]
+    raise UsageError(
+        f"{probe.cell.label}: nothing is known of its pretraining {pretrain}: ask for it with `bench run`"
+    )
+
+
+def _profile(way: Way, overrides: Overrides) -> Profile:
+    if overrides.profile is not None or not way.profile:
+        return load_profile(overrides.profile)
+    return from_facts(json.loads(way.profile))
+
+
+class _Collected(Voice):
+    """Keeps the JSON objects of several runs, to print them as one."""
+
+    def __init__(self, as_json: bool) -> None:
+        super().__init__(as_json)
+        self.objects: list[Mapping[str, Any]] = []
+
+    def object(self, value: Mapping[str, Any]) -> None:
+        """Keep it."""
+        self.objects.append(value)
+
+
+def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say: Voice) -> int:
+    """Run plans each by its way, jobs first; gives the exit code.
+
+    Raises:
+        UsageError: nodes are left out and no cell is run by SLURM, or a way cannot be gone.
+    """
+    for flag, value in (("--exclude-node", overrides.exclude), ("--profile", overrides.profile)):
+        if value and not any(way.slurm for way in ways):
+            raise UsageError(
+                f"{flag} is for jobs, and these cells run here: --executor slurm sends them to SLURM"
+            )
+    profiles = {way: _profile(way, overrides) for way in ways if way.slurm}
+    voice, codes = _Collected(say.as_json), [0]
+    for way, plan in sorted(ways.items(), key=lambda item: not item[0].slurm):
+        order = Order(
+            plan,
+            results,
+            None if way.root is None else Path(way.root),
+            way.skip_corrupt,
+            way.device,
+            way.threads,
+            way.checkpoint_every,
+            retry_failed=True,
+            steal=overrides.steal,
+            exclude=overrides.exclude,
+        )
+        try:
+            codes.append(_run(order, profiles.get(way), voice))
+        except BenchError as error:
+            if len(ways) == 1:
+                raise
+            say(f"error: {error}")
+            codes.append(error.exit_code)
+    say.object({"runs": voice.objects, "exit_code": max(codes)})
+    return max(codes)
+
+
+def _run(order: Order, profile: Profile | None, say: Voice) -> int:
+    if profile is None:
+        return compute(order, say)
+    from bench.commands.dispatching import dispatch
+
+    return dispatch(order, profile, say)
