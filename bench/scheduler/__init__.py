@@ -188,7 +188,8 @@ class Word:
         ended = self._clock()
         self._unknown_until.update(dict.fromkeys(wanted, ended + max(self._max_age, 3 * (ended - begun))))
         for id in wanted:
-            if (job := found.get(id)) is None:
+            job = found.get(id) or _undivided(found.get(id.partition("_")[0]))
+            if job is None:
                 continue
             if job.live:
                 why = f"accounting says {job.state}, the controller does not know the job"
@@ -205,7 +206,7 @@ class Word:
             Unreachable: the controller is silent.
         """
         self.ask([id])
-        return self._by_id.get(id) or self._past.get(id)
+        return self._by_id.get(id) or _undivided(self._by_id.get(id.partition("_")[0])) or self._past.get(id)
 
     def by_name(self, prefix: str) -> list[Job]:
         """The jobs that squeue knows whose name begins so.
@@ -245,6 +246,11 @@ class Word:
             return False
         # An earlier start than the one that was seen to work: not the job that we know.
         return True if job.restarts == restart else None
+
+
+def _undivided(job: Job | None) -> Job | None:
+    """An array that ended before any task had begun: SLURM keeps one job of it, which speaks for all tasks."""
+    return job if job is not None and job.array_id == job.id and not job.live else None
 
 
 def _account(ids: list[str]) -> list[Job]:
