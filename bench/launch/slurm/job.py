@@ -67,6 +67,10 @@ class CellsJob:
             from bench.launch.slurm.requeue import come_back
 
             come_back(requeue, pack.get("max_restarts"))
+        # Nothing is left to save. Python takes its handlers away before it exits, and then SIGUSR2 would end a job
+        # whose cells are done with an error; what is ignored stays so.
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         raise_failed(summary, frozenset(pack["compute"]), _cancelled(Path(self.pack_file)))
         return {
             state: len(summary.of(state)) for state in sorted({o.state for o in summary.outcomes.values()})
