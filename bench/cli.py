@@ -14,10 +14,14 @@ from bench.errors import BenchError
 # Name of a command -> what `bench --help` says of it. Each is `command` in the module of its name.
 COMMANDS: dict[str, str] = {
     "run": "Pretrain methods, probe them, keep what came out.",
+    "status": "Where every cell stands, here and on the cluster.",
+    "logs": "What a cell and its job have written.",
     "retry": "Run what failed, was lost or stopped again.",
+    "cancel": "Stop cells: jobs, and processes of this machine.",
     "report": "Tables and figures of what is there.",
     "list": "What there is: methods, data sets, backbones, runs, architectures.",
     "show": "Everything about one run.",
+    "clean": "Remove what nobody needs any more; asks first.",
     "doctor": "Whether this machine is ready.",
 }
 

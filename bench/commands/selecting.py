@@ -43,10 +43,11 @@ _OPTIONS = (
         "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With this setting in force. Repeatable."
     ),
 )  # fmt: skip
-NAMES = (
-    "prefixes", "method_names", "dataset_names", "seeds", "probes", "pretrain_on", "probe_seeds", "backbone",
-    "preset", "protocol", "pairs",
-)  # fmt: skip
+_FLAGS = {
+    "method_names": "-m", "dataset_names": "-d", "seeds": "-s", "probes": "--probes", "pretrain_on": "--pretrain-on",
+    "probe_seeds": "--probe-seeds", "backbone": "--backbone", "preset": "--preset", "protocol": "--protocol",
+    "pairs": "--set",
+}  # fmt: skip
 
 
 def selection_options(function: F) -> F:
@@ -58,7 +59,17 @@ def selection_options(function: F) -> F:
 
 def is_selected(given: Mapping[str, Any]) -> bool:
     """Whether anything at all was selected."""
-    return any(given[name] for name in NAMES)
+    return bool(selected_words(given))
+
+
+def selected_words(given: Mapping[str, Any]) -> list[str]:
+    """The selection as it is typed."""
+    words = list(given["prefixes"])
+    for name, flag in _FLAGS.items():
+        value = given[name]
+        for text in value if isinstance(value, tuple) else [] if value is None else [value]:
+            words += [flag, str(text)]
+    return words
 
 
 def choose(
@@ -267,4 +278,4 @@ def describe(known: Iterable[Known]) -> str:
     return f"{len(cells)} cells: " + "; ".join([*parts, *([", ".join(points)] if points else [])])
 
 
-__all__ = ["choose", "describe", "has_settings", "is_selected", "selection_options"]
+__all__ = ["choose", "describe", "has_settings", "is_selected", "selected_words", "selection_options"]

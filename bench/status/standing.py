@@ -33,6 +33,7 @@ class Handed:
         job: as SLURM knows it; None when it does not, or when nobody could ask.
         silent: why nobody could ask; "" when somebody could.
         cancelled: the cell is marked to be left out.
+        submitting: the process that hands the dispatch over is still at it.
     """
 
     dispatch: Dispatch
@@ -40,6 +41,7 @@ class Handed:
     job: Job | None
     silent: str = ""
     cancelled: bool = False
+    submitting: bool = False
 
     @property
     def name(self) -> str:
@@ -132,19 +134,21 @@ def judge(trace: Trace, alive: bool | None, handed: Handed | None) -> tuple[Stat
 def _unknown_owner(trace: Trace, handed: Handed | None) -> str:
     if trace.claim_broken:
         return "its claim cannot be read, so nobody knows whether it runs"
-    if handed is not None and handed.silent:
-        return f"{trace.owner}: SLURM does not say whether it runs"
-    return f"{trace.owner}: whether it runs cannot be seen from here"
+    if trace.owner is not None and trace.owner.job and handed is not None and handed.silent:
+        return handed.silent
+    return "whether it runs cannot be seen from here"
 
 
 def _by_job(trace: Trace, handed: Handed) -> tuple[State, str, bool] | None:
     """What a job that lives, or may live, makes of a cell that nobody holds."""
     status, job = trace.status or {}, handed.job
     begun = trace.attempt is not None
+    if not handed.submitted and handed.submitting:
+        return "queued", "being submitted", True
     if handed.silent:
         if not handed.submitted or status.get("state") == "failed":
             return None
-        return "queued", f"{handed.name}: SLURM does not say what became of it", False
+        return "queued", f"{handed.name}: {handed.silent}", False
     if job is None or not job.live:
         return None
     if status.get("state") == "failed" and _made_by(trace, job):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import asked
 from bench.asked import Asked
+from bench.claims import Owner
 from bench.dispatches import CANCELLED, Dispatch, Pack, jobs_of, load_dispatches
 from bench.plan import Cell, label
 from bench.records import Once, check_results
@@ -159,6 +160,7 @@ def _handed(places: dict[str, tuple[Dispatch, Pack]], word: Word, silent: str) -
     here = "" if silent or not places else cluster_name()
     marks = {dispatch.id: dispatch for dispatch, _ in places.values()}
     cancelled = {id: set(_marks(dispatch)) for id, dispatch in marks.items()}
+    submitting = {id: _being_submitted(dispatch) for id, dispatch in marks.items()}
     tasks = {} if silent else _by_name(word, {pack.name for _, pack in places.values() if not pack.job})
     jobs: dict[tuple[str, int], tuple[Job | None, str]] = {}
     found = {}
@@ -170,8 +172,17 @@ def _handed(places: dict[str, tuple[Dispatch, Pack]], word: Word, silent: str) -
                 why = f"the job is on cluster {dispatch.cluster}, this is {here}"
             jobs[key] = None if why else find_job(dispatch, pack, word, tasks), why
         job, why = jobs[key]
-        found[id] = Handed(dispatch, pack, job, why, id in cancelled[dispatch.id])
+        marked = id in cancelled[dispatch.id]
+        found[id] = Handed(dispatch, pack, job, why, marked, submitting[dispatch.id])
     return found
+
+
+def _being_submitted(dispatch: Dispatch) -> bool:
+    try:
+        return dispatch.submitter is not None and Owner(**dispatch.submitter).alive() is True
+    except TypeError:
+        # Of another version of bench: not here and now.
+        return False
 
 
 def find_job(
@@ -193,7 +204,10 @@ def find_job(
     if not pack.name:
         return None
     tasks = _by_name(word, {pack.name}) if tasks is None else tasks
-    return tasks.get(pack.name, {}).get(dispatch.array_packs(pack.name).index(pack))
+    job = tasks.get(pack.name, {}).get(dispatch.array_packs(pack.name).index(pack))
+    # One whose work submitit has not put into its place can do nothing.
+    there = job is not None and (dispatch.submitit_dir / f"{job.array_id}_submitted.pkl").exists()
+    return job if there else None
 
 
 def _by_name(word: Word, names: set[str]) -> dict[str, dict[int, Job]]:
