@@ -149,9 +149,17 @@ def clear_temporary(folder: Path, up_to: int) -> None:
 
 
 def sweep(folder: Path, up_to: int) -> None:
-    """Remove the checkpoints that a finished run needs no more, too; see `clear_temporary`."""
+    """Remove what a finished run needs no more, too; see `clear_temporary`.
+
+    That is checkpoints, and the weights and arrays of attempts that ended before their result. What such an
+    attempt says of itself stays, some kilobytes: what it cost, and why it ended.
+    """
     for attempt in attempt_dirs(folder):
-        if int(attempt.name) <= up_to:
-            for path in checkpoint_files(attempt):
-                path.unlink(missing_ok=True)
+        if int(attempt.name) > up_to:
+            continue
+        arrays = (
+            [] if (attempt / RESULT).exists() else [*attempt.glob("*.npz"), attempt / "model.safetensors"]
+        )
+        for path in [*checkpoint_files(attempt), *arrays]:
+            path.unlink(missing_ok=True)
     clear_temporary(folder, up_to)
