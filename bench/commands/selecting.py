@@ -88,7 +88,7 @@ def choose(
     """
     methods.load_plugins()
     tests = _tests(given, known)
-    mine = {id for prefix in given["prefixes"] for id in _by_prefix(prefix, known, results)}
+    mine = {id for prefix in given["prefixes"] for id in by_prefix(prefix, known, results)}
     fits = {
         id: one
         for id, one in known.items()
@@ -251,7 +251,12 @@ def has_settings(cell: Cell, settings: Mapping[str, Any]) -> bool:
     return True
 
 
-def _by_prefix(prefix: str, known: Mapping[str, Known], results: Path) -> list[str]:
+def by_prefix(prefix: str, known: Mapping[str, Known], results: Path) -> list[str]:
+    """The cell whose id begins so.
+
+    Raises:
+        UsageError: none or several do.
+    """
     found = [id for id in known if prefix and id.startswith(prefix)]
     if not found:
         raise UsageError(
@@ -278,4 +283,12 @@ def describe(known: Iterable[Known]) -> str:
     return f"{len(cells)} cells: " + "; ".join([*parts, *([", ".join(points)] if points else [])])
 
 
-__all__ = ["choose", "describe", "has_settings", "is_selected", "selected_words", "selection_options"]
+__all__ = [
+    "by_prefix",
+    "choose",
+    "describe",
+    "has_settings",
+    "is_selected",
+    "selected_words",
+    "selection_options",
+]
