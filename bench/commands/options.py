@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -113,6 +114,17 @@ def refuse_for_slurm(given: Mapping[str, Any]) -> None:
             "--fail-fast is for cells that run here: jobs run beside one another and none waits for another's"
             " end; `bench cancel` ends them"
         )
+
+
+def asks(question: str) -> bool:
+    """Ask a person yes or no.
+
+    Raises:
+        UsageError: nobody is there to answer.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} nobody is here to answer: --yes answers")
+    return click.confirm(question)
 
 
 def table(header: list[str], rows: list[list[Any]]) -> str:

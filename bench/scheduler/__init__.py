@@ -15,7 +15,7 @@ from dataclasses import replace
 from bench.errors import BenchError
 from bench.scheduler.jobs import FIELD, SACCT, SQUEUE, Job, parse_sacct, parse_squeue
 
-__all__ = ["Job", "Unreachable", "Word", "available", "cluster_name"]
+__all__ = ["Job", "Unreachable", "Word", "available", "cancel", "cluster_name"]
 
 PING_SECONDS, QUEUE_SECONDS, ACCOUNT_SECONDS = 8.0, 30.0, 30.0
 # Ids a call of sacct: a command line has an end.
@@ -91,6 +91,25 @@ def configuration() -> dict[str, str]:
         raise Unreachable(_complaint("scontrol", said))
     pairs = (line.partition("=") for line in said.stdout.splitlines())
     return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def cancel(ids: Iterable[str]) -> None:
+    """Cancel jobs, many at once; one that has ended meanwhile is fine.
+
+    Args:
+        ids: raw or of arrays.
+
+    Raises:
+        Unreachable: the controller is silent, or refuses; what was not cancelled runs on.
+    """
+    _ping()
+    wanted = list(dict.fromkeys(ids))
+    for start in range(0, len(wanted), CHUNK):
+        said = _call(["scancel", *wanted[start : start + CHUNK]], QUEUE_SECONDS)
+        ended = ("Invalid job id", "already completing or completed")
+        lines = [line for line in said.stderr.splitlines() if not any(word in line for word in ended)]
+        if said.returncode and lines:
+            raise Unreachable(f"scancel: {lines[-1].strip()}")
 
 
 def cluster_name() -> str | None:
