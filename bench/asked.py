@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.data.folders import PREFIX
 from bench.errors import RecordError
-from bench.files import plain, set_aside, write_bytes
+from bench.files import clear_left_behind, plain, set_aside, write_bytes
 from bench.plan import Cell, Plan, Selection
 from bench.records import Once
 
@@ -81,6 +81,7 @@ def record(results: Path, plan: Plan, selection: Selection, root: Path | None) -
         set_aside(path)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
+    clear_left_behind(path.parent, "*")
     write_bytes(path, text.encode())
     return path
 

@@ -71,7 +71,7 @@ class Run:
     def attempts(self) -> list[Path]:
         """Folders of its attempts, the newest first."""
         try:
-            return attempt_dirs(self.dir)
+            return attempt_dirs(self.dir, self._on_broken)
         except OSError as error:
             self._on_broken(cannot_read(self.dir, error))
             return []

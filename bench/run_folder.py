@@ -1,6 +1,7 @@
 """A cell's folder: the names in it, its attempts, what a kill leaves there."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,26 @@ def run_dir(results: Path, cell_id: str) -> Path:
     return results / "runs" / cell_id
 
 
-def attempt_dirs(folder: Path) -> list[Path]:
-    """The attempts of a run, the newest first."""
+def attempt_dirs(folder: Path, on_stray: Callable[[str], object] = str) -> list[Path]:
+    """The attempts of a run, the newest first.
+
+    Args:
+        folder: of the run.
+        on_stray: told of what lies among them and is none.
+    """
+    parent = folder / "attempts"
     try:
-        with os.scandir(folder / "attempts") as entries:
-            names = [entry.name for entry in entries if entry.name.isdecimal() and entry.is_dir()]
-    except (FileNotFoundError, NotADirectoryError):
+        with os.scandir(parent) as entries:
+            dirs = {entry.name: entry.name.isdecimal() and entry.is_dir() for entry in entries}
+    except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        on_stray(f"{parent} is not a folder")
+        return []
+    for name, ours in dirs.items():
+        if not ours and name[:1] != ".":
+            on_stray(f"{parent / name} is no attempt: it is left alone")
+    names = [name for name, ours in dirs.items() if ours]
     return [folder / "attempts" / name for name in sorted(names, key=int, reverse=True)]
 
 

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import socket
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -205,7 +204,8 @@ class Entry:
             with contextlib.suppress(OSError, ValueError, KeyError):
                 about = json.loads(other.read_text())
                 same = about["settings"] == self.settings and about["source"] == self.place
-                if same and time.time() - other.stat().st_mtime > IN_USE_SECONDS:
+                # By the clock of the file system on both sides, which this machine's may not agree with.
+                if same and (self.path / JSON).stat().st_mtime - other.stat().st_mtime > IN_USE_SECONDS:
                     shutil.rmtree(other.parent)
 
 

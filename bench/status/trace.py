@@ -140,7 +140,8 @@ def read_config(folder: Path, cell_id: str, on_broken: OnBroken) -> dict[str, An
 
 def _attempts(folder: Path) -> list[str]:
     try:
-        return [name for name in entries(folder / "attempts") if name.isdigit()]
+        with os.scandir(folder / "attempts") as found:
+            return [entry.name for entry in found if entry.name.isdecimal() and entry.is_dir()]
     except OSError:
         return []
 
