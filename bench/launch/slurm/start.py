@@ -3,8 +3,8 @@
 SLURM asks a job to leave with SIGUSR2 or SIGTERM. Until the job has handlers, either would end it at once: a job
 that ends by itself within its grace period counts as FAILED and is not requeued. So both are blocked here, first
 thing: a blocked signal waits, and is delivered when `bench.launch.slurm.job` unblocks it. Mask and disposition
-survive exec. This file imports nothing of ours and little of Python's, because it runs unprotected itself: the
-shell around it ignores the signals for these 10 ms.
+survive exec. This file imports nothing of ours and little of Python's: while it starts, 20 ms, the shell around it
+has the signals ignored, and one that comes then goes unheard. SLURM requeues such a job at the end of its grace.
 """
 
 import os
@@ -12,6 +12,17 @@ import signal
 import sys
 
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+# In its first 4 ms a task has no shell yet that ignores anything. SIGUSR2 is nothing else's end: 140 is 128 and 12.
+_REQUEUE = (
+    "srun() {",
+    '  command srun "$@"',
+    "  local code=$?",
+    "  if [ $code = 140 ]; then",
+    '    scontrol requeue "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
+    "  fi",
+    "  return $code",
+    "}",
+)
 
 
 def command(python: str, code: os.PathLike[str] | str) -> str:
@@ -47,7 +58,7 @@ def setup(code: os.PathLike[str] | str, results: os.PathLike[str] | str) -> list
         lines.append(
             f'[ -{flag} {here} ] || {{ echo "bench: error:" {here} "{why} on $(hostname)" >&2; exit 1; }}'
         )
-    return lines
+    return [*lines, *_REQUEUE]
 
 
 def _mend(folder: str) -> None:
