@@ -41,7 +41,8 @@ def diagnose(results: Path, root: Path | None) -> list[Check]:
         text = (fact["where"] or "comes with a package") if fact["found"] else str(fact["problem"])
         checks.append(Check(f"data {name}", True if fact["found"] else None, text))
     sbatch = shutil.which("sbatch")
-    checks.append(Check("scheduler", True if sbatch else None, f"SLURM: {sbatch or 'sbatch was not found'}"))
+    text = f"SLURM: {sbatch}; bench doctor --slurm looks closer" if sbatch else "SLURM: sbatch was not found"
+    checks.append(Check("scheduler", True if sbatch else None, text))
     return checks
 
 
