@@ -68,6 +68,7 @@ class Standing:
         trace: what is in that folder.
         asked: how it was asked for; None for a cell of a time before that was kept.
         handed: its job, if it has or had one.
+        held: somebody who lives, or may live, has claimed it.
     """
 
     cell: Cell
@@ -78,6 +79,7 @@ class Standing:
     trace: Trace
     asked: Asked | None
     handed: Handed | None
+    held: bool = False
 
     @property
     def id(self) -> str:

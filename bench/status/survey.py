@@ -97,6 +97,7 @@ def survey(
     known: dict[str, Known] | None = None,
     word: Word | None = None,
     on_broken: Callable[[str], None] | None = None,
+    whole: bool = False,
 ) -> Survey:
     """Look at every cell. Nothing is written.
 
@@ -105,6 +106,7 @@ def survey(
         known: what `known_cells` gave; None asks it.
         word: SLURM's; None is a new one. It is asked only when something hangs on it.
         on_broken: called with a line for every file that cannot be read; None warns of each once.
+        whole: look who holds and who is to compute cells that are done, too.
 
     Raises:
         UsageError: another version's folder.
@@ -113,10 +115,14 @@ def survey(
     word = word or Word()
     known = known_cells(results, on_broken) if known is None else known
     there = set(_run_names(results, on_broken))
-    traces = {id: look(run_dir(results, id), id, on_broken) if id in there else NOTHING for id in known}
+    traces = {
+        id: look(run_dir(results, id), id, on_broken, whole) if id in there else NOTHING for id in known
+    }
     dispatches = load_dispatches(results, on_broken)
     open_jobs = {
-        id: place for id, place in jobs_of(dispatches).items() if id in known and not traces[id].done
+        id: place
+        for id, place in jobs_of(dispatches).items()
+        if id in known and (whole or not traces[id].done)
     }
     owners = {id: trace.owner for id, trace in traces.items() if trace.owner is not None}
     # One question for all, before the first claim asks about itself alone.
@@ -129,9 +135,9 @@ def survey(
         trace = traces[id]
         alive = None if trace.claim_broken else id in owners and owners[id].alive(word)
         state, reason, sure = judge(trace, alive, handed.get(id))
-        cells[id] = Standing(
-            one.cell, state, reason, sure, run_dir(results, id), trace, one.asked, handed.get(id)
-        )
+        folder, job = run_dir(results, id), handed.get(id)
+        held = alive is not False
+        cells[id] = Standing(one.cell, state, reason, sure, folder, trace, one.asked, job, held)
     _tell_queue(cells, dispatches)
     _tell_skipped(cells)
     return Survey(results, cells, dispatches, silent)

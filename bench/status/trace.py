@@ -89,13 +89,14 @@ def entries(folder: Path) -> list[str]:
         return [entry.name for entry in found]
 
 
-def look(folder: Path, cell_id: str, on_broken: OnBroken) -> Trace:
+def look(folder: Path, cell_id: str, on_broken: OnBroken, whole: bool = False) -> Trace:
     """Read a cell's folder.
 
     Args:
         folder: of the cell; one that is not there says nothing.
         cell_id: its name.
         on_broken: called with a line for every file that cannot be read.
+        whole: also look who holds a cell that is done.
     """
     try:
         names = entries(folder)
@@ -104,7 +105,8 @@ def look(folder: Path, cell_id: str, on_broken: OnBroken) -> Trace:
     except OSError as error:
         on_broken(f"{folder} cannot be read: {error.strerror or error}")
         return NOTHING
-    if RESULT in names and _is_whole_result(f"{folder}/{RESULT}", cell_id, on_broken):
+    done = RESULT in names and _is_whole_result(f"{folder}/{RESULT}", cell_id, on_broken)
+    if done and not whole:
         return Trace(done=True)
     owner, claim_broken = None, False
     if claims.NAME in names:
@@ -113,9 +115,9 @@ def look(folder: Path, cell_id: str, on_broken: OnBroken) -> Trace:
         except RecordError as error:
             on_broken(str(error))
             claim_broken = True
-    numbers = _attempts(folder) if "attempts" in names else []
+    numbers = _attempts(folder) if "attempts" in names and not done else []
     if not numbers:
-        return Trace(owner=owner, claim_broken=claim_broken)
+        return Trace(done=done, owner=owner, claim_broken=claim_broken)
     attempt = folder / "attempts" / max(numbers, key=int)
     return Trace(
         owner=owner,
