@@ -1,4 +1,4 @@
-"""What nobody needs any more: found first, removed once a person has agreed. Never a result; never what may be used."""
+"""What nobody needs any more: found first, removed once a person has agreed. No result, nothing that may be used."""
 
 import contextlib
 import errno
