@@ -355,3 +355,22 @@ def test_a_results_folder_that_the_node_lacks_is_one_line(tmp_path):
         ["bash", "-c", "\n".join([*lines, "echo $PYTHONPATH"])], capture_output=True, text=True
     )
     assert done.stdout.split(":")[0].strip() == str(ROOT)
+
+
+@pytest.mark.parametrize("strict", ["", "set -e"])
+def test_the_batch_script_requeues_what_sigusr2_killed_and_nothing_else(tmp_path, strict):
+    for name, text in (("srun", 'exit "$1"'), ("scontrol", 'echo "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    for code, array, said in (
+        (140, {}, "requeue 7\n"),
+        (140, {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "2"}, "requeue 5_2\n"),
+        (143, {}, ""),
+        (1, {}, ""),
+        (0, {}, ""),
+    ):
+        script = "\n".join([strict, *start.setup(ROOT, tmp_path), f"srun {code}"])
+        words = ["bash", "-c", script]
+        done = subprocess.run(words, env=environment | array, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (code, said)

@@ -71,7 +71,8 @@ class Job:
 
     def python(self):
         """The job's own Python; None while there is none."""
-        mine = {"SLURM_JOB_ID": self.id, "SLURM_CONF": self.cluster.env["SLURM_CONF"]}
+        (row,) = self.cluster.squeue(self.id)
+        mine = {"SLURM_JOB_ID": row.raw, "SLURM_CONF": self.cluster.env["SLURM_CONF"]}
         for process in psutil.process_iter():
             try:
                 found = "python" in process.name() and "submitit.core._submit" in process.cmdline()
@@ -88,11 +89,11 @@ def submit(cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
     monkeypatch.setenv("PATH", cluster.env["PATH"])
 
-    def one(plan=PLAN, pack=None, **table):
+    def one(plan=PLAN, pack=None, tasks=1, **table):
         first = next(plan.cells)
         path = write_pack(tmp_path, plan, **(pack or {"compute": [first.id]}))
-        (id,) = jobs(tmp_path, snapshot.take(tmp_path), **table).submit([path])
-        return Job(cluster, tmp_path, id)
+        ids = jobs(tmp_path, snapshot.take(tmp_path), **table).submit([path] * tasks)
+        return Job(cluster, tmp_path, ids[0])
 
     return one
 
@@ -142,6 +143,16 @@ def test_a_job_that_sigusr2_ends_before_any_shell_is_up_is_requeued(cluster, tmp
     die.write_text('#!/bin/bash\n[ "$SLURM_RESTART_COUNT" ] || { trap - USR2; kill -USR2 $$; }\nexec "$@"\n')
     die.chmod(0o755)
     submit(QUICK, slurm_srun_args=[str(die)]).ends(restarts=1)
+
+
+def test_a_task_of_an_array_comes_back_as_itself(cluster, submit):
+    first = submit(QUICK, tasks=2)
+    second = Job(cluster, first.results, first.id.replace("_0", "_1"))
+    assert first.id.endswith("_0")
+    cluster.wait(second.python, 60, "Python")
+    cluster.run("scancel", "--signal=USR2", second.id)
+    second.ends(restarts=1)
+    first.ends(restarts=0)
 
 
 def test_sigterm_while_it_imports_does_not_make_a_job_fail(cluster, submit):

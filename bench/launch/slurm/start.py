@@ -15,8 +15,8 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 # In its first 4 ms a task has no shell yet that ignores anything. SIGUSR2 is nothing else's end: 140 is 128 and 12.
 _REQUEUE = (
     "srun() {",
-    '  command srun "$@"',
-    "  local code=$?",
+    "  local code=0",
+    '  command srun "$@" || code=$?',
     "  if [ $code = 140 ]; then",
     '    scontrol requeue "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"',
     "  fi",
