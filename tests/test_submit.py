@@ -173,6 +173,20 @@ def test_a_dry_run_says_what_slurm_would_and_writes_nothing(small, tmp_path):
     assert not small.squeue() or not queued(small, results)
 
 
+def test_auto_takes_slurm_where_it_answers(small, tmp_path):
+    line = [
+        "run",
+        *STUDY,
+        "--executor",
+        "auto",
+        "--results",
+        str(tmp_path / "results"),
+        "--dry-run",
+        "--json",
+    ]
+    assert json.loads(bench(small, *line).stdout)["executor"] == "slurm"
+
+
 def test_ctrl_c_in_the_middle_leaves_a_record_of_exactly_what_is_queued(small, tmp_path):
     results, where = tmp_path / "results", held(tmp_path)
     study = ["run", "-m", "random", "-d", "digits", "-s", "400", "--slurm", "--profile", where]

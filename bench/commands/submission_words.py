@@ -55,9 +55,9 @@ def intent(work: Work) -> str:
 def _resources(profile: Profile, kind: str) -> str:
     """The resources of a class in one line."""
     asked = profile.classes[kind]
-    words = [f"{asked['cpus_per_task']} CPUs"]
+    words = [_number(asked["cpus_per_task"], "CPU")]
     gpus = asked.get("gpus_per_node") or asked.get("slurm_gpus_per_task") or asked.get("slurm_gres")
-    words += [f"{gpus} GPUs" if isinstance(gpus, int) else str(gpus)] if gpus else []
+    words += [_number(gpus, "GPU") if isinstance(gpus, int) else str(gpus)] if gpus else []
     memory = asked.get("mem_gb") or asked.get("slurm_mem")
     words += [f"{memory} GB" if isinstance(memory, int | float) else str(memory)] if memory else []
     words += [str(asked[key]) for key in ("slurm_partition", "slurm_qos", "slurm_constraint") if key in asked]

@@ -38,6 +38,8 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "cpus_per_task": 4,
         # A preemption of a young job counts as a timeout: too few of them would end a job for good.
         "slurm_max_num_timeout": 10_000,
+        # submitit's own would let no more than 256 tasks of an array run at once.
+        "slurm_array_parallelism": 10_000,
         # The time to save, and a minute.
         "slurm_signal_delay_s": 120,
     }

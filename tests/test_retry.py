@@ -1,0 +1,116 @@
+"""`bench retry`: what failed or was lost, once more, as it was run before."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.commands.again import Overrides, plans
+from bench.dispatches import Pack, make_dispatch
+from bench.errors import Diverged
+from bench.launch import local
+from bench.status import survey
+from tests.fake_trainer import FakeTrainer
+from tests.test_dispatches import FACTS
+
+SMALL = ["run", "-m", "beta-vae,random", "-d", "digits", "-s", "2", "--probes", "conv1", "--preset", "smoke"]
+BAD = "beta-vae digits seed 0 pretrain"
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    one = FakeTrainer()
+    monkeypatch.setattr(local, "TorchTrainer", lambda: one)
+    return one
+
+
+@pytest.fixture(autouse=True)
+def _no_slurm(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+
+
+def call(capsys, *words):
+    code = main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def broken(tmp_path, trainer, capsys):
+    """A study of which one pretraining failed, and so its probe was skipped."""
+    trainer.faults[BAD] = Diverged(3)
+    assert call(capsys, *SMALL, "--results", tmp_path)[0] == 1
+    trainer.calls.clear()
+    return tmp_path
+
+
+def test_what_failed_is_run_again_with_what_was_skipped_for_its_sake_and_nothing_else(
+    broken, trainer, capsys
+):
+    del trainer.faults[BAD]
+    code, out, err = call(capsys, "retry", "--results", broken)
+    assert (code, err) == (0, "")
+    assert "retrying 2 cells: 1 failed, 1 skipped" in out
+    assert trainer.calls == [BAD, "beta-vae digits seed 0 conv1"]
+    assert "nothing to retry: 8 done" in call(capsys, "retry", "--results", broken)[1]
+
+
+def test_what_fails_again_is_exit_1_and_the_same_line_is_the_next(broken, capsys):
+    code, out, _ = call(capsys, "retry", "--results", broken)
+    assert code == 1
+    assert f"next: bench retry --results {broken}" in out.splitlines()
+
+
+def test_a_selection_and_states_restrict_it(broken, trainer, capsys):
+    code, out, _ = call(capsys, "retry", "--results", broken, "-s", "1,")
+    assert (code, trainer.calls) == (0, [])
+    assert "nothing to retry: 4 done" in out
+    assert "nothing to retry" in call(capsys, "retry", "--results", broken, "--state", "lost")[1]
+    code, _, err = call(capsys, "retry", "--results", broken, "--state", "los")
+    assert (code, "did you mean 'lost'" in err) == (2, True)
+
+
+def test_a_probe_brings_along_its_pretraining(broken, trainer, capsys):
+    del trainer.faults[BAD]
+    code, _, _ = call(capsys, "retry", "--results", broken, "--state", "skipped")
+    assert code == 0
+    assert trainer.calls == [BAD, "beta-vae digits seed 0 conv1"]
+
+
+def test_json_is_one_object(broken, trainer, capsys):
+    code, out, _ = call(capsys, "retry", "--results", broken, "--json")
+    said = json.loads(out)
+    assert code == said["exit_code"] == 1
+    assert [run["cells"] for run in said["runs"]] == [2]
+
+
+@pytest.mark.parametrize("flag", [("--exclude-node", "n1"), ("--profile", "x")])
+def test_what_is_for_jobs_is_refused_for_cells_that_ran_here(broken, capsys, flag):
+    code, _, err = call(capsys, "retry", "--results", broken, *flag)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{flag[0]} is for jobs" in err
+
+
+def test_a_folder_without_anything_is_exit_2(tmp_path, capsys):
+    code, _, err = call(capsys, "retry", "--results", tmp_path / "nothing")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_each_cell_goes_the_way_it_went_before(broken):
+    before = survey(broken).cells
+    (failed,) = (cell for cell in before.values() if cell.state == "failed")
+    facts = {**FACTS, "profile": {"name": "x", "path": None, "tables": {"all": {"mem_gb": 3}}}, "threads": 5}
+    dispatch = make_dispatch(broken, **facts, packs=[Pack(0, "pretrain", (failed.id,), job="7", name="n")])
+    dispatch.pack_path(dispatch.packs[0]).write_text('{"device": "cuda", "checkpoint_every_steps": 9}')
+    dispatch.write()
+    known = survey(broken).cells
+    chosen = [cell for cell in known.values() if cell.id == failed.id]
+    ((way, plan),) = plans(chosen, known, Overrides()).items()
+    assert (way.slurm, way.threads, way.device, way.checkpoint_every) == (True, 5, "cuda", 9)
+    assert json.loads(way.profile) == facts["profile"]
+    assert [cell.id for cell in plan.cells] == [failed.id]
+    ((here, _),) = plans(chosen, known, Overrides(executor="local")).items()
+    assert not here.slurm
+    ((moved, _),) = plans(chosen, known, Overrides(root=Path("/data"))).items()
+    assert moved.root == "/data"
