@@ -64,6 +64,12 @@ def device_kind(name: str) -> DeviceKind:
     return "gpu" if name.lower().startswith(marks) or "instinct" in name.lower() else "cpu"
 
 
+def where_run(run: Run) -> DeviceKind:
+    """The kind of place in which a run was computed: a job that was given a GPU is one, whatever torch saw of it."""
+    given = (run.provenance.get("scheduler") or {}).get("gpus")
+    return "gpu" if given else device_kind(str(run.provenance.get("device", "")))
+
+
 def _epochs(config: Mapping[str, Any]) -> int:
     return int(config["train" if config["kind"] == "pretrain" else "probe"]["epochs"])
 
@@ -93,7 +99,7 @@ class Estimator:
         key = key_of(config)
         if len(self.rates.get(key, ())) >= ENOUGH:
             return
-        if device_kind(str(run.provenance.get("device", ""))) != self.kind:
+        if where_run(run) != self.kind:
             return
         try:
             rate, seconds = float(result["images_per_second"]), float(result["seconds"])

@@ -12,12 +12,12 @@ def plan(seeds=(0,), preset="quick", methods=("patchvae",)):
     return make_plan(Selection(methods, ("digits",), tuple(seeds), probes=("conv1",), preset=preset))
 
 
-def finished(results, cell, per_image, features=0.0, device="AMD EPYC"):
+def finished(results, cell, per_image, features=0.0, device="AMD EPYC", **provenance):
     """A cell that took so many seconds an image."""
     epochs = cell.config["train" if cell.kind == "pretrain" else "probe"]["epochs"]
     seconds = epochs * IMAGES * per_image
     body = {"seconds": seconds, "images_per_second": 1 / per_image, "feature_seconds": features * IMAGES}
-    Attempt(results, cell.config, provenance={"device": device}).finish(body)
+    Attempt(results, cell.config, provenance={"device": device, **provenance}).finish(body)
 
 
 @pytest.fixture
@@ -44,6 +44,14 @@ def test_other_methods_and_other_devices_tell_nothing(results):
     estimator = make_estimator(results, [cell], "cpu")
     assert estimator.seconds(cell) < 100
     assert "rough guess" in estimator.basis
+
+
+def test_a_job_with_a_gpu_that_torch_does_not_see_tells_of_jobs_with_a_gpu(results):
+    finished(results, plan([0], "smoke").groups[0].pretrain, 0.01, scheduler={"gpus": "0"})
+    cell = plan([7]).groups[0].pretrain
+    assert make_estimator(results, [cell], "gpu").seconds(cell) == pytest.approx(
+        CELL_SECONDS + 8 * IMAGES * 0.01
+    )
 
 
 def test_what_takes_no_steps_takes_no_time(results):
