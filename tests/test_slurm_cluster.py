@@ -187,7 +187,7 @@ def test_a_missing_program_is_one_line_that_says_how_to_install_it(tmp_path):
     done = subprocess.run([up, tmp_path / "new"], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (NOT_INSTALLED, 1)
     assert "not installed: slurmctld-of-nowhere. Run slurm/dev/install" in done.stderr
-    assert "apt-get install slurm-wlm slurmdbd munge mariadb-server" in done.stderr
+    assert "apt-get install slurm-wlm slurmdbd munge mariadb-server procps" in done.stderr
 
 
 @pytest.mark.slow

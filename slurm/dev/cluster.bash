@@ -11,10 +11,21 @@ fail() { say "$*"; exit 1; }
 # The header of the script that runs, from its second line to the first that is no comment.
 print_help() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"; }
 
+# runs_programs DIR: whether programs there may be run (not so if it is mounted noexec): jobs' scripts lie in DIR.
+runs_programs() {
+  local file status=0
+  file=$(mktemp -p "$1" 2>/dev/null) || return 1
+  printf '#!/bin/sh\n' >"$file"
+  chmod 700 "$file"
+  "$file" 2>/dev/null || status=1
+  rm -f "$file"
+  return $status
+}
+
 # default_folder: where the cluster lives unless told otherwise.
 default_folder() {
   if [ -n "${BENCH_SLURM_DIR:-}" ]; then echo "$BENCH_SLURM_DIR"
-  elif [ -w "${XDG_RUNTIME_DIR:-}" ]; then echo "$XDG_RUNTIME_DIR/bench-slurm"
+  elif [ -w "${XDG_RUNTIME_DIR:-}" ] && runs_programs "$XDG_RUNTIME_DIR"; then echo "$XDG_RUNTIME_DIR/bench-slurm"
   else echo "${TMPDIR:-/tmp}/bench-slurm-$(id -un)"; fi
 }
 
@@ -28,7 +39,7 @@ forget_other_clusters() {
   export SLURM_CONF=$FOLDER/slurm.conf
 }
 
-# pid_of NAME: the process in run/NAME.pid, if it lives and still is that program (a number may have been given again).
+# pid_of NAME: the process in run/NAME.pid, if it lives and is that program (a number may have been given again).
 pid_of() {
   local pid
   pid=$(cat "$FOLDER/run/$1.pid" 2>/dev/null) && [ -n "$pid" ] || return 1
@@ -48,5 +59,5 @@ wait_for() {
   done
 }
 
-# nodes: the cluster's nodes, one a line.
-nodes() { scontrol show hostnames "$(sed -n 's/^NodeName=\([^ ]*\).*/\1/p' "$SLURM_CONF")"; }
+# setting NAME: its value in slurm.conf.
+setting() { sed -n "s/^$1=\([^ ]*\).*/\1/p" "$SLURM_CONF"; }
