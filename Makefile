@@ -1,7 +1,9 @@
 # make demo       install, run six methods on real digits with two seeds, print the table      (about 5 minutes)
 # make demo-all   the same for every method and freeze point
-# make test       install what a developer needs, then lint, types and tests                   (about 8 minutes)
+# make test       install what a developer needs, then lint, types and tests                   (about 15 minutes)
 # make test-long  the tests that take longer than a minute each
+#
+# Tests of SLURM start a cluster of their own; as root on Debian its programs are installed, else: slurm/dev/install
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,9 +15,10 @@ PIP_FLAGS := --quiet --disable-pip-version-check --constraint constraints.txt
 BENCH := $(VENV)/bin/bench
 DEMO := -d digits -s 2 --preset quick --results $(RESULTS)
 # A test gets one thread: bits differ between one and two. The tests themselves run beside one another.
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
+BESIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: demo demo-all test test-long lint install install-dev clean
+.PHONY: demo demo-all test test-long lint install install-dev install-slurm clean
 
 demo: install
 	$(BENCH) run -m beta-vae,patchvae,patchvae-lw,bigan,supervised,random --probes conv1-5 $(DEMO)
@@ -25,11 +28,14 @@ demo-all: install
 	$(BENCH) run -m all --probes all $(DEMO)
 	$(BENCH) report --results $(RESULTS)
 
-test: install-dev lint
-	$(PYTEST) -m "not slow"
+# Those of SLURM share one cluster and measure seconds: one after another, and nothing beside them.
+test: install-dev install-slurm lint
+	$(PYTEST) $(BESIDE) -m "not slow and not slurm"
+	$(PYTEST) -m "slurm and not slow"
 
-test-long: install-dev
-	$(PYTEST) -m slow
+test-long: install-dev install-slurm
+	$(PYTEST) $(BESIDE) -m "slow and not slurm"
+	$(PYTEST) -m "slurm and slow"
 
 lint: install-dev
 	$(VENV)/bin/ruff check
@@ -53,6 +59,10 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install $(PIP_FLAGS) --editable '.[dev]'
 	@touch $@
+
+# Nobody's machine but a root's on Debian is changed; without the programs the tests skip and say so.
+install-slurm:
+	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || slurm/dev/install || echo "the tests of SLURM will skip"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
