@@ -208,6 +208,9 @@ def test_a_cell_that_cannot_load_its_data_fails_alone(tmp_path):
 
     summary, _ = run(replace(PLAN, groups=PLAN.groups[:1]), tmp_path, load=refuse)
     assert [outcome.reason for outcome in summary.of("failed")] == ["gone"]
+    # On record too: nobody watches a job.
+    failed = load(tmp_path, summary.of("failed")[0].cell.id)
+    assert (failed.state, failed.status["error"]) == ("failed", "gone")
 
 
 def test_the_first_signal_asks_and_the_second_ends():

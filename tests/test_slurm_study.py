@@ -1,5 +1,6 @@
 """On a real cluster: a study sent there is the study run here, and no two processes do the same work."""
 
+import csv
 import json
 import os
 import shutil
@@ -40,6 +41,7 @@ FEW = [
     "pretrain.epoch_images=128",
 ]
 FEW += ["--set", "probe.epochs=1"]
+COST = {"pretrain_seconds", "images_per_second"}
 STATES = ("done", "running", "queued", "retrying", "failed", "skipped", "stopped", "lost", "new")
 
 
@@ -58,12 +60,14 @@ def wait_done(cluster, results: Path, expected: Path, seconds: float = LONG) -> 
         raise AssertionError(f"{error}\n" + "\n".join(lines_of_logs(results))) from None
 
 
-def table(results: Path, tmp_path: Path) -> str:
-    """Every number of the report."""
+def table(results: Path, tmp_path: Path) -> list[dict[str, str]]:
+    """Every number of the report but for what the work has cost."""
     out = tmp_path / f"report of {results.name}"
     bench(None, "report", "--results", str(results), "--out", str(out))
-    (csv,) = out.glob("*.csv")
-    return csv.read_text()
+    (path,) = out.glob("*.csv")
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert len(rows) > 10
+    return [{k: v for k, v in row.items() if k not in COST} for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -74,15 +78,15 @@ def table(results: Path, tmp_path: Path) -> str:
 def test_every_method_sent_to_the_cluster_gives_the_report_that_it_gives_here(probes, few, cluster, tmp_path):
     study = ["-m", "all", "-d", "digits", "-s", "2", "--probes", probes, *few]
     here, there = tmp_path / "here", tmp_path / "there"
-    # Four jobs run at once, one on each node, and twenty wait.
-    chosen = profile(tmp_path, cpus_per_task=4)
+    # Four jobs run at once, one on each node; the others wait.
+    chosen = profile(tmp_path, pack_minutes=0.15, cpus_per_task=4)
     bench(cluster, "run", *study, "--slurm", "--profile", str(chosen), "--results", str(there))
     assert states(cluster, there).get("queued", 0) > 4
     bench(None, "run", *study, "--results", str(here), seconds=3600)
     wait_done(cluster, there, here, 3600)
     assert_same(there, here)
     assert table(there, tmp_path) == table(here, tmp_path)
-    assert len({row["scheduler"]["job"] for rows in attempts(there).values() for row in rows}) == 24
+    assert 8 <= len({row["scheduler"]["job"] for rows in attempts(there).values() for row in rows}) <= 24
     assert all(len(rows) == 1 for rows in attempts(there).values())
     assert all(row["threads"] == 1 for rows in attempts(there).values() for row in rows)
 
@@ -201,7 +205,7 @@ def test_what_is_queued_is_not_sent_again_and_what_is_cancelled_stops(cluster, t
     jobs = {row.id for row in cluster.squeue() if row.state == "PENDING"}
     again = bench(cluster, "run", *study, *there, "--json", code=None)
     assert {row.id for row in cluster.squeue() if row.state == "PENDING"} == jobs
-    assert json.loads(again.stdout)["submitted"] == 0, again.stdout
+    assert json.loads(again.stdout)["submitted"] == [], again.stdout
     assert states(cluster, results) == {"queued": 4}
     bench(cluster, "cancel", "--results", str(results), "--yes")
     cluster.wait(lambda: not any(row.state == "PENDING" for row in cluster.squeue()), 30, "nothing queued")

@@ -98,11 +98,21 @@ class CellRunner:
             return Outcome(cell, "elsewhere", str(error), time.monotonic() - begun)
         except Exception as error:
             text = one_line(error)
+            # Data that cannot be read is a failure of the cell too, which must be on record where nobody watches.
+            attempt = attempt or self._record(work)
             if attempt is not None:
                 trace = "" if isinstance(error, BenchError) else traceback.format_exc()
                 attempt.fail(text, type(error).__name__, trace)
             log = attempt.log_path if attempt is not None else None
             return Outcome(cell, "failed", text, time.monotonic() - begun, log)
+
+    def _record(self, work: Work) -> Attempt | None:
+        """An attempt that has come to nothing before it began."""
+        try:
+            return Attempt(self.results, work.cell.config, forget=work.forget, provenance=collect())
+        except OSError:
+            # Then this is why the cell failed, and it is told.
+            return None
 
     def _begin(self, work: Work, data: "Dataset", options: RunOptions) -> Attempt:
         return Attempt(
