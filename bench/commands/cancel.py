@@ -11,6 +11,7 @@ from bench.commands.options import asks, results_option, user_path
 from bench.commands.selecting import choose, selection_options
 from bench.errors import UsageError
 from bench.records import Once
+from bench.scheduler import Word
 from bench.status import Standing, known_cells, survey
 
 
@@ -32,7 +33,7 @@ def command(**given: Any) -> int:
     results: Path = user_path(given["results"]) or Path("results")
     broken = Once()
     known = known_cells(results, broken)
-    everything = survey(results, known, on_broken=broken)
+    everything = survey(results, known, Word(), broken)
     what = plan_cancellation(everything, choose(given, known, results, whole=True))
     if what.empty and what.unknown:
         why = everything.silent or what.unknown[0].reason

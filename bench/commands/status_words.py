@@ -1,6 +1,7 @@
 """What `bench status` says: a matrix of counts, then the cells that are worth a line, then what to type next."""
 
 import shlex
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -103,7 +104,9 @@ def matrix(survey: Survey, width: int = WIDTH) -> list[str]:
             cells = [_styled(pieces[k], wide) for _, pieces, wide in now]
             lines.append("  ".join([row.ljust(first), *cells]).rstrip())
     letters = [f"{LOOK[state][0]} {state}" for state in survey.counts if LOOK[state][0]]
-    return [*lines, "   ".join(["done/all", *letters])]
+    # A letter stays beside its word where the line is broken.
+    legend = "   ".join(["done/all", *(text.replace(" ", "\0") for text in letters)])
+    return [*lines, *(line.replace("\0", " ") for line in textwrap.wrap(legend, width))]
 
 
 def _where(one: Standing) -> str:

@@ -160,7 +160,7 @@ def _by_job(trace: Trace, handed: Handed) -> tuple[State, str, bool] | None:
         return "retrying", f"{how} and waits ({job.reason})" if job.waiting and job.reason else how, True
     if job.waiting:
         return "queued", job.reason or "waiting", True
-    # How many cells come before it is told by `bench.status.survey`, which knows the others.
+    # How many cells come before it is told by `bench.status.cells`, which knows the others.
     return "queued", f"{handed.name} runs", True
 
 
