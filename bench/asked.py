@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.broken import warn
 from bench.data.folders import PREFIX
 from bench.errors import RecordError
 from bench.files import clear_left_behind, plain, set_aside, write_bytes
@@ -78,7 +79,7 @@ def record(results: Path, plan: Plan, selection: Selection, root: Path | None) -
     try:
         if _digest(path.read_bytes()) == path.stem:
             return path
-        set_aside(path)
+        warn(f"{path} was broken: set aside as {set_aside(path).name} and written again")
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
     clear_left_behind(path.parent, "*")

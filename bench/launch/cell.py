@@ -110,7 +110,7 @@ class CellRunner:
         """An attempt that has come to nothing before it began."""
         try:
             return Attempt(self.results, work.cell.config, forget=work.forget, provenance=collect())
-        except OSError:
+        except (OSError, RecordError):
             # Then this is why the cell failed, and it is told.
             return None
 

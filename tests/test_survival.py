@@ -1,0 +1,311 @@
+"""Files that an earlier crash left cut, garbled or empty: named, set aside where they must be made anew, never taken.
+
+Each case is a copy of a real study, finished or stopped in the middle, with one thing broken. Whoever looks at it
+still sees the rest; the same line typed again ends with the numbers of a study that nothing happened to.
+"""
+
+import errno
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.cli import main
+from bench.loop import Pace
+from bench.records import load_runs
+from tests.survival import assert_same_study, left_over, words
+
+METHOD = "beta-vae"
+DAMAGES = {
+    "cut": lambda data: data[: len(data) // 2],
+    "garbage": lambda data: bytes((k * 37 + 11) % 256 for k in range(len(data))),
+    "zeros": lambda data: bytes(len(data)),
+    "empty": lambda data: b"",
+}
+
+
+def call(capsys, *line) -> tuple[int, str]:
+    """`bench` in this process: exit code, and what was said."""
+    capsys.readouterr()
+    code = main([str(word) for word in line])
+    said = capsys.readouterr()
+    return code, said.out + said.err
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory):
+    """The study done; and stopped in the middle of its pretraining, with two checkpoints; and of its probe."""
+    folder = tmp_path_factory.mktemp("studies")
+    assert main(words(folder / "done", METHOD)) == 0
+    after_step = Pace.after_step
+    for number, name in enumerate(("pretraining", "probing"), 1):
+        with pytest.MonkeyPatch.context() as patch:
+            begun = []
+
+            def stopping(pace, step, *more, begun=begun, number=number, **options):
+                begun.extend([None] * (step == 1))
+                if (len(begun), step) == (number, 5):
+                    pace.stop.request()
+                after_step(pace, step, *more, **options)
+
+            patch.setattr(Pace, "after_step", stopping)
+            assert main(words(folder / name, METHOD)) == 130
+    return folder
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that is broken.
+
+    Attributes:
+        study: which is copied.
+        pattern: of the file, in the results folder.
+        says: what the next `bench run` says, a pattern.
+        aside: whether it is set aside.
+        code: exit code of the next `bench run`.
+        looks: the commands that name the file; the others need it not.
+        same: whether the study is then the same as the one that nothing happened to: not where what is broken is
+            of a cell that is done, and is not made again.
+    """
+
+    study: str
+    pattern: str
+    says: str = ""
+    aside: bool = False
+    code: int = 0
+    looks: tuple[str, ...] = ()
+    same: bool = True
+
+
+PRETRAIN, PROBE = "runs/{pretrain}", "runs/{probe}"
+ATTEMPT = "attempts/0001"
+BROKEN = r"{path} cannot be read"
+LOOKS = ("list", "show", "report")
+CHECKPOINT = (
+    "checkpoint.safetensors is broken: .*; set aside as checkpoint.safetensors.broken-1, going on from"
+)
+CASES = {
+    "result of a pretraining": Case(
+        "done", f"{PRETRAIN}/result.json", "a broken result.json was set aside as", True, looks=LOOKS
+    ),
+    "result of a probe": Case(
+        "done", f"{PROBE}/result.json", "a broken result.json was set aside as", True, looks=LOOKS
+    ),
+    "configuration": Case(
+        "done",
+        f"{PROBE}/config.json",
+        "broken: set aside as .* written again",
+        True,
+        looks=("list", "report"),
+    ),
+    "configuration of a stopped cell": Case(
+        "pretraining",
+        f"{PRETRAIN}/config.json",
+        "broken: set aside as .* written again",
+        True,
+        looks=("list",),
+    ),
+    "weights": Case(
+        "probing",
+        f"{PRETRAIN}/{ATTEMPT}/model.safetensors",
+        "set aside as model.safetensors.broken-1, .* made again",
+        True,
+    ),
+    "checkpoint": Case("pretraining", f"{PRETRAIN}/{ATTEMPT}/checkpoint.safetensors", CHECKPOINT, True),
+    "checkpoint of a probe": Case("probing", f"{PROBE}/{ATTEMPT}/checkpoint.safetensors", CHECKPOINT, True),
+    "mark of the folder": Case(
+        "pretraining",
+        "bench.json",
+        "bench.json was broken: set aside as bench.json.broken-1",
+        True,
+        looks=LOOKS,
+    ),
+    "status": Case("pretraining", f"{PRETRAIN}/{ATTEMPT}/status.json", BROKEN, looks=("show", "status")),
+    "status of what is done": Case("done", f"{PRETRAIN}/{ATTEMPT}/status.json"),
+    "provenance": Case("pretraining", f"{PRETRAIN}/{ATTEMPT}/provenance.json", looks=("show",)),
+    "provenance of what is done": Case(
+        "done", f"{PRETRAIN}/{ATTEMPT}/provenance.json", looks=("show", "report")
+    ),
+    "progress": Case("pretraining", f"{PRETRAIN}/{ATTEMPT}/progress.json", looks=("status",)),
+    "metrics": Case("probing", f"{PROBE}/{ATTEMPT}/metrics.jsonl"),
+    "metrics of what is done": Case("done", f"{PROBE}/{ATTEMPT}/metrics.jsonl", same=False),
+    "predictions": Case("done", f"{PROBE}/{ATTEMPT}/predictions.npz", same=False),
+    "what was asked for": Case(
+        "pretraining", "asked/*.json", "broken: set aside as .* written again", True, looks=("status",)
+    ),
+    "claim": Case(
+        "pretraining",
+        f"{PRETRAIN}/claim.json",
+        "failed: .*claim.json cannot be read; `bench retry --steal` takes the cell",
+        code=1,
+        looks=("status",),
+    ),
+    "claim on what is done": Case(
+        "done", f"{PROBE}/claim.json", "is done; what a killed process left stays: .*claim.json", same=False
+    ),
+}
+
+
+@pytest.fixture
+def copy(studies, tmp_path):
+    def make(study: str) -> Path:
+        # Links between a cell's result and its attempt's are not kept: each file is broken by itself.
+        return Path(shutil.copytree(studies / study, tmp_path / "results"))
+
+    return make
+
+
+def named(results: Path, pattern: str, studies: Path) -> Path:
+    """The file that a case is about."""
+    ids = {run.config["kind"]: run.id for run in load_runs(studies / "done")}
+    pattern = pattern.format(**ids)
+    found = sorted(results.glob(pattern))
+    return found[0] if found else results / pattern
+
+
+def look(capsys, results: Path, cell: str) -> dict[str, str]:
+    """What every command that only looks says; none may fail."""
+    lines = {
+        "list": ["list", "runs"],
+        "show": ["show", cell],
+        "report": ["report", "--out", results.parent / "report"],
+        "status": ["status"],
+    }
+    said = {}
+    for name, line in lines.items():
+        code, said[name] = call(capsys, *line, "--results", results)
+        assert code == 0 or name == "show", (name, said[name])
+        assert "Traceback" not in said[name]
+    return said
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [pytest.param(d, marks=[pytest.mark.slow] if d in ("garbage", "empty") else []) for d in DAMAGES],
+)
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_crash_has_broken_is_named_and_nothing_is_lost(name, damage, studies, copy, capsys):
+    case = CASES[name]
+    results = copy(case.study)
+    path = named(results, case.pattern, studies)
+    before = path.read_bytes() if path.exists() else b'{"host": "a", "pid": 1}'
+    broken = DAMAGES[damage](before)
+    path.write_bytes(broken)
+    inside = path.parent
+    while inside.parent.name != "runs" and inside != results:
+        inside = inside.parent
+    cell = inside.name if inside != results else next((results / "runs").iterdir()).name
+
+    said = look(capsys, results, cell)
+    for command in case.looks:
+        # A terminal breaks lines where it likes.
+        assert f"{path}cannotberead" in "".join(said[command].split()).replace("isbroken", "cannotberead"), (
+            said
+        )
+    # Who only looks changes nothing.
+    assert path.read_bytes() == broken
+
+    code, out = call(capsys, *words(results, METHOD))
+    assert code == case.code, out
+    assert "Traceback" not in out
+    assert re.search(case.says.format(path=re.escape(str(path))), out), out
+    aside = path.with_name(path.name + ".broken-1")
+    assert aside.exists() == case.aside
+    if case.aside:
+        assert aside.read_bytes() == broken
+    look(capsys, results, cell)
+    if case.code == 0 and case.same:
+        assert_same_study(results, studies / "done")
+        assert [name for name in left_over(results) if ".broken-" not in name] == []
+    if case.code == 1:
+        code, out = call(capsys, "retry", "--steal", "--results", results)
+        assert code == 0, out
+        assert aside.read_bytes() == broken
+        assert call(capsys, *words(results, METHOD))[0] == 0
+        assert_same_study(results, studies / "done")
+
+
+def test_strangers_are_named_and_left_alone(copy, studies, capsys):
+    results = copy("pretraining")
+    (attempt,) = results.glob("runs/*/attempts/0001")
+    strangers = [attempt.with_name("0002"), attempt.with_name("notes"), results / "runs" / "notes.txt"]
+    for path in strangers:
+        path.write_text("mine")
+    (results / "runs" / "my notes").mkdir()
+    said = look(capsys, results, attempt.parent.parent.name)
+    for path in strangers[:2]:
+        assert f"{path} is no attempt: it is left alone" in said["show"]
+    for path in (strangers[2], results / "runs" / "my notes"):
+        assert f"{path} is no cell's folder: it is left alone" in said["list"]
+    code, out = call(capsys, *words(results, METHOD))
+    assert code == 0, out
+    assert [path.read_text() for path in strangers] == ["mine"] * 3
+    for path in (strangers[2], results / "runs" / "my notes"):
+        path.unlink() if path.is_file() else path.rmdir()
+    assert_same_study(results, studies / "done")
+
+
+@pytest.mark.parametrize("name", ["runs/{pretrain}", "runs/{pretrain}/attempts"])
+def test_a_file_in_a_folders_place_fails_that_cell_by_name(name, copy, studies, capsys):
+    results = copy("pretraining")
+    path = named(results, name, studies)
+    shutil.rmtree(path)
+    path.write_text("mine")
+    look(capsys, results, "0")
+    code, out = call(capsys, *words(results, METHOD))
+    assert code == 1, out
+    assert "Traceback" not in out
+    (failed,) = (line for line in out.splitlines() if line.startswith("failed: "))
+    assert str(path) in failed
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO])
+def test_a_result_that_cannot_be_read_for_a_moment_is_neither_set_aside_nor_computed_again(
+    code, copy, studies, capsys, monkeypatch
+):
+    results = copy("done")
+    path = named(results, "runs/{pretrain}/result.json", studies)
+    before = path.read_bytes()
+    read = Path.read_bytes
+
+    def stale(self):
+        if self == path:
+            raise OSError(code, os.strerror(code))
+        return read(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", stale)
+        answer, out = call(capsys, *words(results, METHOD))
+    assert answer == 1, out
+    assert "run the same line again" in out
+    assert str(path) in out
+    assert path.read_bytes() == before
+    assert not list(results.rglob("*.broken-*"))
+    answer, out = call(capsys, *words(results, METHOD))
+    assert (answer, "2 of 2 cells are done (0 now" in out) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "status.json", "config.json"])
+def test_a_checkpoint_that_cannot_be_read_for_a_moment_is_not_given_up(
+    name, copy, studies, capsys, monkeypatch
+):
+    results = copy("pretraining")
+    read = Path.read_bytes
+
+    def stale(self):
+        if self.name == name:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return read(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", stale)
+        code, out = call(capsys, *words(results, METHOD))
+    assert (code, "stale NFS handle" in out) == (1, True), out
+    assert not list(results.rglob("*.broken-*"))
+    code, out = call(capsys, *words(results, METHOD), "--retry-failed")
+    assert code == 0, out
+    assert_same_study(results, studies / "done")
