@@ -42,7 +42,7 @@ def command(prefix: str, follow: bool, everything: bool, results: Path) -> int:
     known = known_cells(results, broken)
     [cell_id] = by_prefix(prefix, known, results)
     mine = _with_pretraining(cell_id, known)
-    one = survey(results, mine, word, broken).cells[cell_id]
+    one = survey(results, mine, word, broken, whole=True).cells[cell_id]
     click.echo(_says(one))
     files = _Files(one, everything)
     for line in files.first():
@@ -50,7 +50,7 @@ def command(prefix: str, follow: bool, everything: bool, results: Path) -> int:
     if not files.seen:
         click.echo("nothing was written yet" if one.state in (*UNDER_WAY, "new") else "nothing was written")
     if follow:
-        _follow(one, files, lambda: survey(results, mine, word, broken).cells[cell_id])
+        _follow(one, files, lambda: survey(results, mine, word, broken, whole=True).cells[cell_id])
     return 0
 
 

@@ -65,9 +65,11 @@ class Job:
 
     @property
     def verdict(self) -> str:
-        """What SLURM says of a job, in a few words: "TIMEOUT", "CANCELLED by 0", "FAILED (exit code 1)"."""
+        """What SLURM says of a job, in a few words: "TIMEOUT", "CANCELLED by 0", "FAILED (signal 9)"."""
         if self.state in ("FAILED", "NODE_FAIL"):
             code, _, number = self.exit_code.partition(":")
+            # A shell says of what a signal killed: 128 and its number.
+            number = str(int(code) - 128) if code.isdigit() and 128 < int(code) < 160 else number
             how = f"signal {number}" if number not in ("", "0") else f"exit code {code}"
             where = f"node {self.node}" if self.state == "NODE_FAIL" and self.node else how
             return f"{self.state} ({where})"
