@@ -38,14 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _ignore(_: Any) -> None:
-    pass
-
-
-def _ours() -> bool:
-    return True
-
-
 class Attempt:
     """What the trainer is given to keep its records by.
 
@@ -58,10 +50,10 @@ class Attempt:
         config: dict[str, Any],
         *,
         forget: int = 0,
-        fence: Callable[[], bool] = _ours,
+        fence: Callable[[], bool] = lambda: True,
         provenance: dict[str, Any] | None = None,
-        on_row: Callable[[dict[str, Any]], None] = _ignore,
-        on_note: Callable[[str], None] = _ignore,
+        on_row: Callable[[dict[str, Any]], None] = lambda _: None,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         """Make the folder.
 
@@ -265,8 +257,12 @@ class Attempt:
         if not publish_result(self.dir / RESULT, self.run_dir / RESULT, self.forget):
             raise Superseded(f"{self.run_dir} has another attempt's result; this one's is in {self.dir}")
         self.finished = True
-        self._write_status("done", ended=now())
-        sweep(self.run_dir, int(self.dir.name))
+        # The cell is done, whatever becomes of its papers.
+        self._try_all(
+            "is done, and could not be tidied up",
+            lambda: self._write_status("done", ended=now()),
+            lambda: sweep(self.run_dir, int(self.dir.name)),
+        )
         return result
 
     def fail(self, reason: str, kind: str = "Error", trace: str = "") -> None:
@@ -284,16 +280,20 @@ class Attempt:
         self._close("interrupted", reason, kind, "")
 
     def _close(self, state: str, text: str, kind: str, trace: str) -> None:
-        # Each by itself: on a full disk the log may still take a line where a new file has no room.
-        problems: list[OSError] = []
-        for write in (
+        self._try_all(
+            f"could not be marked {state}",
             lambda: self._append_log(f"{state}: {text}\n{trace}".rstrip()),
             lambda: self._write_status(state, error=text, error_kind=kind, ended=now()),
             self._end,
-        ):
+        )
+
+    def _try_all(self, else_say: str, *steps: Callable[[], object]) -> None:
+        # Each by itself: on a full disk the log may still take a line where a new file has no room.
+        problems: list[OSError] = []
+        for step in steps:
             try:
-                write()
+                step()
             except OSError as problem:
                 problems.append(problem)
         if problems:
-            self._on_note(f"{self.dir} could not be marked {state}: {problems[0]}")
+            self._on_note(f"{self.dir} {else_say}: {problems[0]}")

@@ -8,7 +8,7 @@ from typing import Any
 from bench.checkpoint import checkpoint_files
 from bench.config import config_id
 from bench.errors import RecordError, Unreadable
-from bench.files import left_behind, publish, read_json, set_aside, temporary, write_json
+from bench.files import flush_folder, left_behind, publish, read_json, set_aside, temporary, write_json
 
 RESULT, CONFIG, STATUS, PROVENANCE, PROGRESS, METRICS, LOG = (
     "result.json", "config.json", "status.json", "provenance.json", "progress.json", "metrics.jsonl", "log.txt",
@@ -55,6 +55,9 @@ def make_attempt(folder: Path) -> Path:
             (parent / f"{number:04d}").mkdir()
         except FileExistsError:
             continue
+        # Else a power cut could take the folder of files that are safe on the disk.
+        for above in (parent, folder, folder.parent):
+            flush_folder(above)
         return parent / f"{number:04d}"
 
 

@@ -41,9 +41,9 @@ def end(process: "subprocess.Popen[str]", timeout: float = 300) -> tuple[int, st
     return process.returncode, out
 
 
-def bench(line: list[str], **options: Any) -> tuple[int, str]:
+def bench(line: list[str], timeout: float = 300, **options: Any) -> tuple[int, str]:
     """`bench` as a process, to its end."""
-    return end(start(line, **options))
+    return end(start(line, **options), timeout)
 
 
 def without_times(value: Any) -> Any:

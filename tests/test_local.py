@@ -185,6 +185,8 @@ def test_a_resumed_cell_keeps_its_number_of_threads(tmp_path):
     stopping = Threads()
     stopping.on_step = stop.request
     run(PLAN, tmp_path, stopping, stop, options=RunOptions(threads=2))
+    # Killed as soon as it was begun, an attempt says nothing of threads.
+    (run_dir(tmp_path, next(PLAN.cells).id) / "attempts" / "0002").mkdir()
     run(PLAN, tmp_path, Threads(), options=RunOptions())
     assert seen[:2] == [2, 2]
     assert load(tmp_path, next(PLAN.cells).id).provenance["threads"] == 2

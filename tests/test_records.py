@@ -264,3 +264,33 @@ def test_ten_thousand_runs_are_read_in_seconds(results):
     begun = time.perf_counter()
     assert sum(run.state == "done" for run in load_runs(results)) == count
     assert time.perf_counter() - begun < 1.5
+
+
+@pytest.mark.parametrize("saves", [1, 2, 3])
+def test_attempt_after_attempt_two_checkpoints_are_kept_and_the_newest_is_gone_on_from(results, saves):
+    step = 0
+    for _ in range(5):
+        one, _ = attempt(results)
+        if step:
+            assert anything(one.load_checkpoint())[1]["step"] == step
+        for _ in range(saves):
+            step += 1
+            one.log({"epoch": step})
+            one.save_checkpoint({"x": torch.full((2,), step)}, {"step": step})
+        kept = list(one.run_dir.rglob("*checkpoint*"))
+        assert len(kept) == min(step, 2)
+    # What an attempt needs to go on is in its checkpoint alone.
+    for path in one.run_dir.glob("attempts/*/metrics.jsonl"):
+        path.unlink()
+    last, _ = attempt(results)
+    assert last.load_checkpoint() is not None
+    assert [row["epoch"] for row in load(results, one.id).metrics()] == list(range(1, step + 1))
+
+
+def test_a_broken_status_never_brings_back_what_was_forgotten(results):
+    attempt(results)[0].save_checkpoint({"x": torch.ones(1)}, {"step": 9})
+    forced, _ = attempt(results, forget=1)
+    (forced.dir / "status.json").write_text('{"forget": ')
+    later, notes = attempt(results)
+    assert later.load_checkpoint() is None
+    assert any("status.json" in note for note in notes)

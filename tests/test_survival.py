@@ -8,23 +8,19 @@ import errno
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from bench.cli import main
 from bench.loop import Pace
-from bench.records import load_runs
+from bench.plan import Selection, make_plan
+from bench.records import Attempt, load_runs
+from tests.fake_trainer import run
 from tests.survival import assert_same_study, left_over, words
+from tests.survival_cases import CASES, DAMAGES
 
 METHOD = "beta-vae"
-DAMAGES = {
-    "cut": lambda data: data[: len(data) // 2],
-    "garbage": lambda data: bytes((k * 37 + 11) % 256 for k in range(len(data))),
-    "zeros": lambda data: bytes(len(data)),
-    "empty": lambda data: b"",
-}
 
 
 def call(capsys, *line) -> tuple[int, str]:
@@ -54,99 +50,6 @@ def studies(tmp_path_factory):
             patch.setattr(Pace, "after_step", stopping)
             assert main(words(folder / name, METHOD)) == 130
     return folder
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing that is broken.
-
-    Attributes:
-        study: which is copied.
-        pattern: of the file, in the results folder.
-        says: what the next `bench run` says, a pattern.
-        aside: whether it is set aside.
-        code: exit code of the next `bench run`.
-        looks: the commands that name the file; the others need it not.
-        same: whether the study is then the same as the one that nothing happened to: not where what is broken is
-            of a cell that is done, and is not made again.
-    """
-
-    study: str
-    pattern: str
-    says: str = ""
-    aside: bool = False
-    code: int = 0
-    looks: tuple[str, ...] = ()
-    same: bool = True
-
-
-PRETRAIN, PROBE = "runs/{pretrain}", "runs/{probe}"
-ATTEMPT = "attempts/0001"
-BROKEN = r"{path} cannot be read"
-LOOKS = ("list", "show", "report")
-CHECKPOINT = (
-    "checkpoint.safetensors is broken: .*; set aside as checkpoint.safetensors.broken-1, going on from"
-)
-CASES = {
-    "result of a pretraining": Case(
-        "done", f"{PRETRAIN}/result.json", "a broken result.json was set aside as", True, looks=LOOKS
-    ),
-    "result of a probe": Case(
-        "done", f"{PROBE}/result.json", "a broken result.json was set aside as", True, looks=LOOKS
-    ),
-    "configuration": Case(
-        "done",
-        f"{PROBE}/config.json",
-        "broken: set aside as .* written again",
-        True,
-        looks=("list", "report"),
-    ),
-    "configuration of a stopped cell": Case(
-        "pretraining",
-        f"{PRETRAIN}/config.json",
-        "broken: set aside as .* written again",
-        True,
-        looks=("list",),
-    ),
-    "weights": Case(
-        "probing",
-        f"{PRETRAIN}/{ATTEMPT}/model.safetensors",
-        "set aside as model.safetensors.broken-1, .* made again",
-        True,
-    ),
-    "checkpoint": Case("pretraining", f"{PRETRAIN}/{ATTEMPT}/checkpoint.safetensors", CHECKPOINT, True),
-    "checkpoint of a probe": Case("probing", f"{PROBE}/{ATTEMPT}/checkpoint.safetensors", CHECKPOINT, True),
-    "mark of the folder": Case(
-        "pretraining",
-        "bench.json",
-        "bench.json was broken: set aside as bench.json.broken-1",
-        True,
-        looks=LOOKS,
-    ),
-    "status": Case("pretraining", f"{PRETRAIN}/{ATTEMPT}/status.json", BROKEN, looks=("show", "status")),
-    "status of what is done": Case("done", f"{PRETRAIN}/{ATTEMPT}/status.json"),
-    "provenance": Case("pretraining", f"{PRETRAIN}/{ATTEMPT}/provenance.json", looks=("show",)),
-    "provenance of what is done": Case(
-        "done", f"{PRETRAIN}/{ATTEMPT}/provenance.json", looks=("show", "report")
-    ),
-    "progress": Case("pretraining", f"{PRETRAIN}/{ATTEMPT}/progress.json", looks=("status",)),
-    "metrics": Case("probing", f"{PROBE}/{ATTEMPT}/metrics.jsonl"),
-    "metrics of what is done": Case("done", f"{PROBE}/{ATTEMPT}/metrics.jsonl", same=False),
-    "predictions": Case("done", f"{PROBE}/{ATTEMPT}/predictions.npz", same=False),
-    "what was asked for": Case(
-        "pretraining", "asked/*.json", "broken: set aside as .* written again", True, looks=("status",)
-    ),
-    "claim": Case(
-        "pretraining",
-        f"{PRETRAIN}/claim.json",
-        "failed: .*claim.json cannot be read; `bench retry --steal` takes the cell",
-        code=1,
-        looks=("status",),
-    ),
-    "claim on what is done": Case(
-        "done", f"{PROBE}/claim.json", "is done; what a killed process left stays: .*claim.json", same=False
-    ),
-}
 
 
 @pytest.fixture
@@ -287,6 +190,24 @@ def test_a_result_that_cannot_be_read_for_a_moment_is_neither_set_aside_nor_comp
     assert not list(results.rglob("*.broken-*"))
     answer, out = call(capsys, *words(results, METHOD))
     assert (answer, "2 of 2 cells are done (0 now" in out) == (0, True)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_is_full_once_the_result_is_published_fails_nothing(code, tmp_path, monkeypatch):
+    plan = make_plan(Selection((METHOD,), ("digits",), probes=("conv1",), preset="smoke"))
+    write = Attempt._write_status
+
+    def full(self, state, **more):
+        if state == "done":
+            raise OSError(code, os.strerror(code))
+        write(self, state, **more)
+
+    monkeypatch.setattr(Attempt, "_write_status", full)
+    summary, watcher = run(plan, tmp_path)
+    assert (summary.exit_code, len(summary.of("done"))) == (0, 2)
+    assert sum("is done, and could not be tidied up" in note for note in watcher.notes) == 2
+    assert [one.state for one in load_runs(tmp_path)] == ["done", "done"]
+    assert left_over(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "status.json", "config.json"])
