@@ -124,9 +124,8 @@ def cluster_name() -> str | None:
 
 def _complaint(program: str, said: subprocess.CompletedProcess[str]) -> str:
     lines = said.stderr.strip().splitlines()
-    return (
-        f"{program}: {lines[-1].strip()}" if lines else f"{program} failed with exit code {said.returncode}"
-    )
+    text = lines[-1].strip().removeprefix(f"{program}: ") if lines else f"exit code {said.returncode}"
+    return f"{program}: {text}"
 
 
 class Word:
