@@ -163,7 +163,7 @@ class Cluster:
     def start_slurmd(self, node: str) -> None:
         """Start a node's daemon again, and wait until the node takes jobs."""
         if not self.pid(f"slurmd-{node}"):
-            self.run("slurmd", "-N", node)
+            self.run(DEV / "node", node)
         self.wait(lambda: self._takes_jobs(node), 30, f"{node} takes jobs")
 
     def _takes_jobs(self, node: str) -> bool:
