@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RecordError, Unreadable
-from bench.files import cannot_read, publish_text, set_aside
-from bench.processes import boot_id, namespace, process_start
+from bench.files import cannot_read, publish_text, read_whole, set_aside
+from bench.processes import HIDDEN, boot_id, namespace, process_start
 
 if TYPE_CHECKING:
     from bench.scheduler import Word
@@ -79,7 +79,9 @@ class Owner:
             if self.boot_id != boot_id():
                 return False
             if self.namespace == namespace():
-                return process_start(self.pid) == self.started
+                begun = process_start(self.pid)
+                if begun != HIDDEN:
+                    return begun == self.started
         if not self.job:
             return None
         return (word or _scheduler()).runs(self.job, self.restart, self.cluster)
@@ -103,9 +105,15 @@ def _scheduler() -> "Word":
     return Word()
 
 
+def _fresh_word() -> "Word":
+    from bench.scheduler import Word
+
+    return Word(max_age=0.0)
+
+
 def _read(path: Path) -> Owner | None:
     try:
-        row: dict[str, Any] = json.loads(path.read_bytes())
+        row: dict[str, Any] = json.loads(read_whole(path))
         # Claims outside a scheduler may have been written before jobs were known.
         return Owner(**{f.name: row[f.name] for f in fields(Owner) if f.name in row})
     except FileNotFoundError:
@@ -210,6 +218,9 @@ def claim(folder: Path, word: "Word | None" = None, steal: bool = False) -> Clai
             continue
         owner = last[1]
         alive = owner.alive(word)
+        if alive is False and word is None:
+            # What the scheduler said may be older than the claim: its job may have begun since.
+            alive = owner.alive(_fresh_word())
         if alive or (alive is None and not steal):
             return owner
         successor = folder / f"{NAME}.after-{owner.token}"

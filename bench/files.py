@@ -157,6 +157,16 @@ def write_json(path: Path, value: Any, flush: bool = True) -> None:
     write_bytes(path, (dumps(value, indent=1) + "\n").encode(), flush)
 
 
+def read_whole(path: Path) -> bytes:
+    """A file's content; asked for once more where a file server says that it was replaced just now."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return path.read_bytes()
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -167,7 +177,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         with naming(path):
-            text = path.read_bytes()
+            text = read_whole(path)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -5,6 +5,9 @@ import re
 import socket
 from pathlib import Path
 
+# What is to be known of a process that this user may not see.
+HIDDEN = "hidden"
+
 
 def boot_id() -> str:
     """This start of the machine."""
@@ -25,12 +28,17 @@ def namespace() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process started, in the kernel's own ticks; None when there is no such process."""
+    """When a process started, in the kernel's own ticks; None when there is no such process.
+
+    `HIDDEN` where there is one and this user may not see more: a site may mount /proc with hidepid.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except PermissionError:
+        return HIDDEN
     except (FileNotFoundError, ProcessLookupError):
         if Path("/proc/self/stat").exists():
-            return None
+            return HIDDEN if _exists(pid) else None
         import psutil
 
         try:
@@ -39,6 +47,16 @@ def process_start(pid: int) -> str | None:
             return None
     # A zombie has ended; its parent has only not read its exit code yet.
     return None if fields[0] in "ZX" else fields[19]
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def table_mark() -> str:

@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
-from bench import claims
+from bench import claims, scheduler
 from bench.errors import RecordError
+from bench.files import temporary
 from tests.fake_trainer import anything
 
 
@@ -186,3 +188,47 @@ def test_a_killed_process_leaves_a_claim_that_is_free(tmp_path):
     process.wait()
     process.stdout.close()
     assert claims.holder(tmp_path) is None
+
+
+def test_a_word_older_than_the_claim_frees_nothing(tmp_path, monkeypatch):
+    owner = dead_owner(host="node7", job="120", cluster="big")
+    write_claim(tmp_path, owner)
+    monkeypatch.setattr(claims, "_scheduler", lambda: Says(False))
+    monkeypatch.setattr(scheduler, "Word", lambda max_age: Says(True))
+    assert claims.claim(tmp_path) == owner
+
+
+HIDDEN = """
+import json, sys
+from pathlib import Path
+from bench.claims import Owner
+from bench.files import left_behind
+print(Owner(**json.loads(sys.argv[1])).alive(), left_behind(Path(sys.argv[2])))
+"""
+
+
+@pytest.mark.parametrize("hidepid", [1, 2])
+def test_what_a_site_hides_of_other_peoples_processes_is_not_taken_for_dead(tmp_path, hidepid):
+    told = [json.dumps(asdict(claims.Owner.me())), str(temporary(tmp_path / "claim.json"))]
+    hide = f"mount -t proc -o hidepid={hidepid} proc /proc || exit 77"
+    nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    done = subprocess.run(
+        [
+            "unshare",
+            "-m",
+            "sh",
+            "-c",
+            f'{hide}; exec {nobody} "$@"',
+            "sh",
+            sys.executable,
+            "-c",
+            HIDDEN,
+            *told,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
+    if done.returncode in (77, 1) and not done.stdout and "Traceback" not in done.stderr:
+        pytest.skip(f"nothing can be mounted here: {done.stderr}")
+    assert done.stdout == "None False\n", done.stderr

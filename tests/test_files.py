@@ -167,3 +167,18 @@ def test_a_write_that_cannot_even_tidy_up_tells_the_first_trouble(tmp_path, monk
     monkeypatch.setattr(files.Path, "unlink", fail(errno.EROFS))
     with pytest.raises(OSError, match="No space"):
         files.write_json(tmp_path / "x.json", {})
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    path = tmp_path / "status.json"
+    path.write_text("{}")
+    real, times = Path.read_bytes, []
+
+    def stale(self):
+        times.append(self)
+        if len(times) == 1:
+            raise OSError(errno.ESTALE, "Stale file handle", str(self))
+        return real(self)
+
+    monkeypatch.setattr(Path, "read_bytes", stale)
+    assert files.read_json(path) == {}
