@@ -111,6 +111,15 @@ def test_a_cell_that_fails_fails_the_job_after_the_others_are_done(tmp_path, tra
     assert trainer.calls == [CELLS[0], *CELLS[2:]]
 
 
+def test_a_retried_job_that_comes_back_does_not_retry_its_own_failures(tmp_path, trainer):
+    trainer.faults = {CELLS[0]: Diverged(3)}
+    path = str(write_pack(tmp_path, small("beta-vae"), retry_failed=True))
+    for _ in range(2):
+        with pytest.raises(CellsFailed):
+            CellsJob(path)()
+    assert trainer.calls == [CELLS[0]]
+
+
 def test_a_cancelled_cell_is_left_out_and_is_no_failure(tmp_path, trainer):
     path = write_pack(tmp_path, PLAN)
     mark = path.parent.parent / "cancelled" / next(PLAN.cells).id

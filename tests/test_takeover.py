@@ -6,10 +6,13 @@ from dataclasses import replace
 import pytest
 
 from bench import claims
+from bench.attempts import Attempt
+from bench.errors import Diverged, WeightsError
 from bench.launch.control import Stop
 from bench.plan import Selection, make_plan
 from bench.records import run_dir
 from tests.fake_trainer import FakeTrainer, anything, load, run
+from tests.test_claims import dead_owner, write_claim
 
 PLAN = make_plan(Selection(("beta-vae",), ("digits",), (0,), probes=("conv1", "conv1-5"), preset="smoke"))
 PRETRAIN, *PROBES = PLAN.cells
@@ -138,3 +141,51 @@ def test_a_running_cell_says_how_far_it_is(tmp_path):
     run(PLAN, tmp_path, FakeTrainer(steps=3))
     facts = json.loads((run_dir(tmp_path, PRETRAIN.id) / "attempts" / "0001" / "progress.json").read_text())
     assert (facts["step"], facts["total"], facts["images_per_second"]) == (1, 3, 10.0)
+
+
+class TooLate(FakeTrainer):
+    """While its first probe finds the weights broken another process has found that, too, and made them again."""
+
+    def __init__(self, results):
+        super().__init__()
+        self.results = results
+
+    def probe(self, *args, **more):
+        if self.results is not None:
+            results, self.results = self.results, None
+            run(PLAN, results)
+            raise WeightsError("broken")
+        return super().probe(*args, **more)
+
+
+def test_weights_that_another_process_has_made_again_meanwhile_are_not_set_aside(tmp_path):
+    run(PLAN, tmp_path)
+    for probe in PROBES:
+        (run_dir(tmp_path, probe.id) / "result.json").unlink()
+    (run_dir(tmp_path, PRETRAIN.id) / "attempts" / "0001" / "model.safetensors").write_bytes(b"wei")
+    trainer = TooLate(tmp_path)
+    assert run(PLAN, tmp_path, trainer)[0].exit_code == 0
+    assert load(tmp_path, PRETRAIN.id).result["attempt"] == "0002"
+    assert trainer.calls == [LABELS[1]]
+
+
+def test_whoever_finds_a_cell_done_leaves_what_a_forced_run_of_it_has_saved(tmp_path):
+    run(PLAN, tmp_path)
+    folder = run_dir(tmp_path, PRETRAIN.id)
+    Attempt(tmp_path, PRETRAIN.config, forget=1)
+    kept = folder / "attempts" / "0002" / "checkpoint.safetensors"
+    kept.write_text("saved")
+    write_claim(folder, dead_owner())
+    run(PLAN, tmp_path)
+    assert kept.exists()
+
+
+def test_a_forced_job_that_comes_back_does_not_compute_again_what_it_has_failed(tmp_path):
+    run(PLAN, tmp_path)
+    told = {cell.id: 1 for cell in PLAN.cells}
+    first = FakeTrainer({LABELS[0]: Diverged(3)})
+    assert run(PLAN, tmp_path, first, forget=told, forgive=told)[0].exit_code == 1
+    again = FakeTrainer()
+    summary, _ = run(PLAN, tmp_path, again, forget=told, forgive=told)
+    assert (summary.exit_code, again.calls) == (1, [])
+    assert [o.state for o in summary.outcomes.values()] == ["failed", "skipped", "skipped"]

@@ -13,7 +13,7 @@ from bench.launch.control import RunOptions, Stop, stopped
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Summary, Trainer, one_line
 from bench.plan import Cell, Group, Plan
 from bench.records import Once, Run, load_run, run_dir
-from bench.run_folder import CONFIG, newest_attempt, sweep, write_config
+from bench.run_folder import CONFIG, LOG, newest_attempt, sweep, write_config
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
@@ -181,13 +181,16 @@ class LocalRunner:
             return None, None
         if self._done(cell, run):
             return Outcome(cell, "kept", result=run.result), run
-        if run.result is None and run.state == "failed" and not self._forgiven(cell, run):
-            log = run.attempt_dir / "log.txt" if run.attempt_dir else None
+        if self._failed(cell, run):
+            log = run.attempts[0] / LOG
             return Outcome(cell, "failed", f"{run.status.get('error')} (earlier)", log=log), run
         return None, run
 
-    def _forgiven(self, cell: Cell, run: Run) -> bool:
-        return newest_attempt(run.dir) <= self.forgive.get(cell.id, 0)
+    def _failed(self, cell: Cell, run: Run) -> bool:
+        """Whether it has failed in an attempt that counts; a result that is forgotten changes nothing."""
+        if run.status.get("state") != "failed" or run.owner is not None:
+            return False
+        return newest_attempt(run.dir) > max(self.forget.get(cell.id, 0), self.forgive.get(cell.id, 0))
 
     def _attempt(self, cell: Cell) -> Outcome:
         try:
@@ -201,7 +204,7 @@ class LocalRunner:
         known, run = self._before(cell)
         if known is not None:
             if run is not None and known.state == "kept" and self._untidy(cell):
-                self._sweep(cell)
+                self._sweep(cell, run)
             return known
         if self.only is not None and cell.id not in self.only:
             if run is not None and run.owner is not None:
@@ -246,15 +249,19 @@ class LocalRunner:
         folder = run_dir(self.results, cell.id)
         return claims.left(folder) or load_run(self.results, cell.id, self._broken) is None
 
-    def _sweep(self, cell: Cell) -> None:
-        """Tidy a finished cell whose process was killed between its result and its last breath."""
+    def _sweep(self, cell: Cell, run: Run) -> None:
+        """Tidy a finished cell whose process was killed between its result and its last breath.
+
+        What attempts after that result have saved stays: whoever forces the cell may come back to it.
+        """
+        assert run.result is not None
         folder = run_dir(self.results, cell.id)
         try:
             claim = claims.claim(folder)
             if isinstance(claim, claims.Owner):
                 return
             try:
-                sweep(folder, newest_attempt(folder))
+                sweep(folder, int(run.result["attempt"]))
                 if (said := write_config(folder, cell.config)) is not None:
                     self.display.note(f"{cell.label}: {said}")
             finally:
@@ -272,9 +279,16 @@ class LocalRunner:
             if isinstance(claim, claims.Owner):
                 return Outcome(cell, "elsewhere", f"{claim} works on it")
             try:
-                names = [set_aside(path).name for path in error.files() if path.exists()]
-                self.display.note(f"{error}; set aside as {', '.join(names)}, the pretraining is made again")
-                outcome = self._compute(cell, self._run_of(cell), claim)
+                found = self._run_of(cell)
+                if found is not None and found.weights not in (None, error.weights):
+                    # Who found it broken, too, was faster.
+                    outcome = Outcome(cell, "kept", result=found.result)
+                else:
+                    names = [set_aside(path).name for path in error.files() if path.exists()]
+                    self.display.note(
+                        f"{error}; set aside as {', '.join(names)}, the pretraining is made again"
+                    )
+                    outcome = self._compute(cell, self._run_of(cell), claim)
             finally:
                 self._release(cell, claim)
         except (OSError, RecordError) as problem:

@@ -193,7 +193,7 @@ def _runner(
         device,
         device_name,
         RunOptions(**options),
-        retry_failed=bool(pack.get("retry_failed")) and not pack.get("forgive"),
+        retry_failed=bool(pack.get("retry_failed")) and "forgive" not in pack,
         only=frozenset(pack["compute"]),
         forget=pack.get("forget") or {},
         forgive=pack.get("forgive") or {},
