@@ -1,11 +1,14 @@
 """Which cells need a job: everything but the scheduler's word is on disk."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.attempts import Attempt
-from bench.dispatches import Pack, make_dispatch
+from bench.claims import Owner
+from bench.dispatches import Pack, load_dispatch, make_dispatch
 from bench.launch.slurm.packing import Awaited
-from bench.launch.slurm.work import Live, choose, find_live
+from bench.launch.slurm.work import Live, choose, find_live, mark_of
 from bench.plan import Selection, make_plan, states
 from bench.records import open_results
 from bench.scheduler import Job
@@ -158,9 +161,6 @@ def test_a_submission_that_was_not_recorded_is_found_if_its_work_was_put_into_pl
 
 
 def test_what_another_process_submits_just_now_is_left_to_it(study):
-    from bench.claims import Owner
-    from bench.launch.slurm.work import mark_of
-
     results, plan = study
     first = plan.groups[0]
     pack = Pack(0, "pretrain", (first.pretrain.id,), name="bench-x")
@@ -171,3 +171,55 @@ def test_what_another_process_submits_just_now_is_left_to_it(study):
     assert ids(work.queued) == [first.pretrain.id]
     # Nobody knows yet for which job its probes would have to wait.
     assert ids(work.elsewhere) == ids(first.probes)
+
+
+def test_a_job_that_makes_probes_too_may_fail_by_them(study):
+    results, plan = study
+    first = plan.groups[0]
+    handed(results, Pack(0, "pretrain", (first.pretrain.id, first.probes[0].id), job="7", name="bench-x"))
+    work = chosen(results, plan, live_in(results, plan, Told(job("7", "RUNNING"))))
+    assert work.awaited == {first.pretrain.id: Awaited("7", alone=False)}
+
+
+@pytest.mark.parametrize("now", [job("7", "RUNNING", restarts=1), job("7", "PENDING", restarts=1)])
+def test_a_job_that_came_back_does_not_mend_what_it_failed_in_an_earlier_life(study, now):
+    results, plan = study
+    cell = plan.groups[0].pretrain
+    failed(results, cell, job="7", restarts=0)
+    pack = Pack(0, "pretrain", (cell.id,), job="7", name="bench-x")
+    live = {cell.id: Live(handed(results, pack), pack, now)}
+    assert cell.id in chosen(results, plan, live, retry_failed=True).todo
+
+
+def test_probes_that_a_live_job_has_skipped_are_retried_with_their_pretraining(study):
+    results, plan = study
+    first = plan.groups[0]
+    failed(results, first.pretrain, job="7", restarts=0)
+    pack = Pack(0, "pretrain", tuple(ids((first.pretrain, *first.probes))), job="7", name="bench-x")
+    one = Live(handed(results, pack), pack, job("7", "RUNNING"))
+    work = chosen(results, plan, dict.fromkeys(pack.cells, one), retry_failed=True)
+    assert set(pack.cells) <= work.todo
+
+
+def test_force_does_not_take_a_job_that_has_done_a_cell_for_one_that_will(study):
+    results, plan = study
+    first = plan.groups[0]
+    Attempt(results, first.pretrain.config, provenance={"scheduler": {"job": "7", "restarts": 0}}).finish({})
+    pack = Pack(0, "pretrain", tuple(ids((first.pretrain, *first.probes))), job="7", name="bench-x")
+    one = Live(handed(results, pack), pack, job("7", "RUNNING"))
+    work = chosen(results, plan, dict.fromkeys(pack.cells, one), force=True)
+    assert first.pretrain.id in work.todo
+    assert set(ids(first.probes)) <= set(ids(work.queued))
+
+
+def test_a_dispatch_whose_submitter_may_live_is_not_written_by_another(study):
+    results, plan = study
+    cells = ids(plan.cells)
+    dispatch = handed(results, Pack(0, "pretrain", (cells[0],), name="bench-x-pretrain-0"))
+    dispatch.submitter = mark_of(replace(Owner.me(), host="login2"))
+    dispatch.write()
+    dispatch.submitit_dir.mkdir()
+    (dispatch.submitit_dir / "90_submitted.pkl").touch()
+    found = live_in(results, plan, Told(replace(job("90", "PENDING"), name="bench-x-pretrain-0")))
+    assert found[cells[0]].pack.job == "90"
+    assert load_dispatch(dispatch.dir).packs[0].job is None

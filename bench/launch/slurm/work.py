@@ -1,7 +1,7 @@
 """Which cells of a plan need a job, and which have one already or wait for somebody else's."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -86,7 +86,8 @@ def find_live(
     for dispatch, pack in packs:
         if pack.job is None and pack.name and not being_submitted(dispatch):
             pack.job = recovered(dispatch, pack, word)
-            if pack.job is not None:
+            if pack.job is not None and _submitter_runs(dispatch) is False:
+                # One who may be at it still, on another machine, knows more than was read here.
                 with contextlib.suppress(OSError):
                     # Where the folder is read-only it is found by its name once more.
                     dispatch.write()
@@ -100,8 +101,12 @@ def find_live(
 
 def being_submitted(dispatch: Dispatch) -> bool:
     """Whether the process that submits a dispatch is known to be at it still."""
+    return _submitter_runs(dispatch) is True
+
+
+def _submitter_runs(dispatch: Dispatch) -> bool | None:
     try:
-        return dispatch.submitter is not None and Owner(**dispatch.submitter).alive() is True
+        return dispatch.submitter is not None and Owner(**dispatch.submitter).alive()
     except TypeError:
         return False
 
@@ -126,11 +131,11 @@ def mark_of(owner: Owner) -> dict[str, object]:
 
 
 def _settled(run: Run | None, live: Live) -> bool:
-    """Whether a job that still runs has dealt with a cell already, and will not come back to it."""
-    if run is None or live.job is None or live.job.waiting:
+    """Whether a live job has dealt with a cell already: requeued or not, it does not come back to it."""
+    if run is None or live.job is None:
         return False
     facts = run.provenance.get("scheduler") or {}
-    return facts.get("job") == live.job.id and facts.get("restarts", 0) == live.job.restarts
+    return (facts.get("array") or facts.get("job")) == live.job.array_id
 
 
 class _Chooser:
@@ -147,7 +152,7 @@ class _Chooser:
         live = self.live.get(cell.id)
         if state == "done" and not self.force:
             return "kept"
-        if live is not None and not (state == "failed" and _settled(run, live)):
+        if live is not None and not (state in ("failed", "done") and _settled(run, live)):
             return "queued"
         if state == "running" and run is not None and run.owner is not None:
             unknown = self.steal and run.owner.alive() is None
@@ -155,6 +160,11 @@ class _Chooser:
         if state == "failed" and not (self.retry or self.force):
             return "failed"
         return "todo"
+
+    def given_up(self, pretrain: Cell, probe: Cell) -> bool:
+        """Whether the job that holds a probe has skipped it, as it has failed the pretraining."""
+        mine, its = self.live[probe.id], self.live.get(pretrain.id)
+        return self.found[pretrain.id][0] == "failed" and its is not None and its.pack is mine.pack
 
     def put(self, cell: Cell, verdict: str) -> None:
         """Note a verdict."""
@@ -197,18 +207,13 @@ def choose(
         job = chooser.live[pretrain.id] if first == "queued" else None
         for probe in group.probes:
             verdict = chooser.verdict(probe)
+            if verdict == "queued" and first in ("todo", "failed") and chooser.given_up(pretrain, probe):
+                verdict = "todo"
             if verdict == "todo" and first == "failed":
                 verdict = "skipped"
             elif verdict == "todo" and (first == "elsewhere" or (job is not None and job.pack.job is None)):
                 verdict = "elsewhere"
             chooser.put(probe, verdict)
         if job is not None and job.pack.job is not None:
-            chooser.work.awaited[pretrain.id] = Awaited(
-                job.pack.job, _alone(job.pack, group.probes, pretrain)
-            )
+            chooser.work.awaited[pretrain.id] = Awaited(job.pack.job, job.pack.cells == (pretrain.id,))
     return chooser.work
-
-
-def _alone(pack: Pack, probes: Iterable[Cell], pretrain: Cell) -> bool:
-    """Whether a pack holds nothing but one pretraining's group."""
-    return set(pack.cells) <= {pretrain.id, *(probe.id for probe in probes)}
