@@ -143,6 +143,16 @@ def test_a_running_cell_says_how_far_it_is(tmp_path):
     assert (facts["step"], facts["total"], facts["images_per_second"]) == (1, 3, 10.0)
 
 
+def test_a_job_of_probes_makes_a_pretraining_again_whose_weights_are_broken(tmp_path):
+    run(PLAN, tmp_path)
+    (run_dir(tmp_path, PROBES[0].id) / "result.json").unlink()
+    (run_dir(tmp_path, PRETRAIN.id) / "attempts" / "0001" / "model.safetensors").write_bytes(b"wei")
+    trainer = FakeTrainer()
+    summary, _ = run(PLAN, tmp_path, trainer, only=frozenset({PROBES[0].id}))
+    assert summary.exit_code == 0
+    assert trainer.calls == LABELS[:2]
+
+
 class TooLate(FakeTrainer):
     """While its first probe finds the weights broken another process has found that, too, and made them again."""
 

@@ -54,7 +54,8 @@ class LocalRunner:
         fail_fast: end at the first failure.
         force: run cells that are done, from the start.
         retry_failed: run cells that failed earlier.
-        only: ids of the cells that this process may compute; of others it takes what is there. None is all.
+        only: ids of the cells that this process may compute; of others it takes what is there, and makes again
+            a pretraining whose weights are broken, as no job would be given that. None is all.
         forget: cell id -> number of an attempt up to which none counts, as `force` has it. Given where a job that
             is requeued must know what it has done itself.
         forgive: cell id -> number of an attempt up to which a failure does not count, as `retry_failed` has it.
@@ -271,8 +272,6 @@ class LocalRunner:
 
     def _remake(self, cell: Cell, error: BrokenWeights) -> Outcome:
         """Make a pretraining again whose weights are gone or broken; what is broken is set aside."""
-        if self.only is not None and cell.id not in self.only:
-            return Outcome(cell, "failed", str(error))
         folder = run_dir(self.results, cell.id)
         try:
             claim = claims.claim(folder, steal=self.steal)
