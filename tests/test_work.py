@@ -1,5 +1,6 @@
 """Which cells need a job: everything but the scheduler's word is on disk."""
 
+import errno
 from dataclasses import replace
 
 import pytest
@@ -7,8 +8,11 @@ import pytest
 from bench.attempts import Attempt
 from bench.claims import Owner
 from bench.dispatches import Pack, load_dispatch, make_dispatch
-from bench.launch.slurm.packing import Awaited
-from bench.launch.slurm.work import Live, choose, find_live, mark_of
+from bench.launch.slurm import submit
+from bench.launch.slurm.jobs import Request
+from bench.launch.slurm.packing import Awaited, draft_packs
+from bench.launch.slurm.profile import from_facts
+from bench.launch.slurm.work import Live, Work, choose, find_live, mark_of
 from bench.plan import Selection, make_plan, states
 from bench.records import open_results
 from bench.scheduler import Job
@@ -223,3 +227,23 @@ def test_a_dispatch_whose_submitter_may_live_is_not_written_by_another(study):
     found = live_in(results, plan, Told(replace(job("90", "PENDING"), name="bench-x-pretrain-0")))
     assert found[cells[0]].pack.job == "90"
     assert load_dispatch(dispatch.dir).packs[0].job is None
+
+
+def test_an_array_that_could_not_be_put_into_place_is_cancelled(study, monkeypatch):
+    results, plan = study
+    cancelled = []
+    monkeypatch.setattr(submit, "cancel_orphans", lambda name: not cancelled.append(name))
+    monkeypatch.setattr(submit.snapshot, "take", lambda results: results)
+    monkeypatch.setattr(submit.scheduler, "cluster_name", lambda: "dev")
+    monkeypatch.setattr(submit.sbatch, "max_array_size", lambda: 1000)
+
+    def answered_then_no_room(self, paths):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(submit.Jobs, "submit", answered_then_no_room)
+    drafts = draft_packs(plan.groups, set(ids(plan.cells)), lambda cell: 1.0, {"pretrain": 60.0})
+    one = submit.Submitter(Request(results, None), from_facts({"tables": {"all": {}}}), Work(), pytest.fail)
+    with pytest.raises(OSError, match="No space"):
+        one.run(drafts)
+    (name,) = cancelled
+    assert name.startswith(f"bench-{one.dispatch.id}-pretrain-")

@@ -250,6 +250,11 @@ class Submitter:
             for draft in drafts:
                 draft.pack.name = ""
             raise
+        except OSError:
+            if drafts[0].pack.job is None:
+                # sbatch may have answered, and submitit not have found room for the work.
+                self._doubtful.add(name)
+            raise
 
     def _clear_doubts(self) -> None:
         self._doubtful -= {name for name in self._doubtful if cancel_orphans(name)}
