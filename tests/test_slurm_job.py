@@ -313,7 +313,8 @@ def test_signals_that_come_while_python_imports_wait_for_their_handlers():
 def test_no_signal_ends_a_job_that_is_just_starting(delay):
     process = shell("-c", UNBLOCK, "0")
     # From where the shell has become Python, whose own start is unprotected but for what the shell ignores.
-    while "python" not in Path(f"/proc/{process.pid}/comm").read_text():
+    # Before it is a shell it has the name and the words of this very process.
+    while Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")[1:2] not in (["-I"], ["-P"]):
         time.sleep(0.0005)
     time.sleep(delay)
     process.send_signal(signal.SIGUSR2)
