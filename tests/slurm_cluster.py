@@ -216,6 +216,20 @@ class Cluster:
         self.run("scontrol", "update", "partition=low", "gracetime=5")
 
 
+def python_of(cluster: Cluster, job: str) -> psutil.Process | None:
+    """The Python that submitit runs in a job; None while there is none."""
+    (row,) = cluster.squeue(job)
+    mine = {"SLURM_JOB_ID": row.raw, "SLURM_CONF": cluster.env["SLURM_CONF"]}
+    for process in psutil.process_iter():
+        try:
+            found = "python" in process.name() and "submitit.core._submit" in process.cmdline()
+            if found and mine.items() <= process.environ().items():
+                return process
+        except psutil.Error:
+            continue
+    return None
+
+
 RUNNING = pytest.StashKey[Cluster]()
 
 

@@ -1,31 +1,21 @@
 """Jobs on a real SLURM that are signalled, preempted, requeued, and whose source is edited while they wait."""
 
 import shutil
-import signal
 import subprocess
 import sys
-from dataclasses import replace
-from functools import partial
 
-import psutil
 import pytest
 
-from bench.checkpoint import read_with_digest
-from bench.data import registry
-from bench.launch.control import RunOptions
-from bench.launch.local import TorchTrainer
 from bench.launch.slurm import snapshot
 from bench.provenance import hash_source
-from tests.fake_trainer import load, run
+from tests.fake_trainer import load
+from tests.slurm_cluster import python_of
 from tests.slurm_packs import jobs, small, write_pack
 from tests.test_snapshot import ROOT
 
 pytestmark = pytest.mark.slurm
 PLAN = small("beta-vae")
-PRETRAIN, PROBE = PLAN.cells
 QUICK = small("random")
-# The whole low partition is in its way.
-HIGH = ("--partition=main", "--nodes=4", "--exclusive", "--time=1")
 SUBMIT = """
 import sys
 from pathlib import Path
@@ -52,35 +42,12 @@ class Job:
         path = self.results / "slurm" / "d1" / "submitit" / f"{self.id}_0_log.{kind}"
         return path.read_text() if path.exists() else ""
 
-    def wait_for(self, text, seconds=60):
-        self.cluster.wait(lambda: text in self.log(), seconds, f"{text!r} in the log")
-
-    def wait_for_checkpoint(self):
-        folder = self.results / "runs" / PRETRAIN.id / "attempts"
-        self.cluster.wait(lambda: list(folder.glob("*/checkpoint*")), 60, "a checkpoint")
-
     def ends(self, state="COMPLETED", restarts=None):
         found = self.cluster.wait_state(self.id, "COMPLETED", "FAILED", "CANCELLED", seconds=120)
         assert found == state, self.log() + self.log("err")
         if restarts is not None:
             assert self.cluster.restarts(self.id) == restarts
         return self
-
-    def attempts(self, cell):
-        return len(list((self.results / "runs" / cell.id / "attempts").iterdir()))
-
-    def python(self):
-        """The job's own Python; None while there is none."""
-        (row,) = self.cluster.squeue(self.id)
-        mine = {"SLURM_JOB_ID": row.raw, "SLURM_CONF": self.cluster.env["SLURM_CONF"]}
-        for process in psutil.process_iter():
-            try:
-                found = "python" in process.name() and "submitit.core._submit" in process.cmdline()
-                if found and mine.items() <= process.environ().items():
-                    return process
-            except psutil.Error:
-                continue
-        return None
 
 
 @pytest.fixture
@@ -98,45 +65,6 @@ def submit(cluster, tmp_path, monkeypatch):
     return one
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The same pretraining, run here."""
-    results = tmp_path_factory.mktemp("local")
-    plan = replace(PLAN, groups=(replace(PLAN.groups[0], probes=()),))
-    data = partial(registry.load, root=None)
-    summary, _ = run(plan, results, TorchTrainer(), load=data, options=RunOptions(threads=1))
-    assert summary.exit_code == 0
-    return outcome(results)
-
-
-def outcome(results):
-    """Hash of the weights, and the metrics."""
-    run = load(results, PRETRAIN.id)
-    return read_with_digest(run.weights)[1], run.result["metrics"]
-
-
-def test_a_job_preempted_in_mid_pretraining_comes_back_and_ends_bit_for_bit_alike(
-    cluster, submit, undisturbed
-):
-    job = submit(slurm_partition="low")
-    job.wait_for_checkpoint()
-    cluster.sbatch("sleep 2", *HIGH)
-    job.ends(restarts=1)
-    assert job.attempts(PRETRAIN) == 2
-    assert "restart 1" in job.log()
-    assert outcome(job.results) == undisturbed
-    scheduler = load(job.results, PRETRAIN.id).provenance["scheduler"]
-    assert (scheduler["job"], scheduler["restarts"], scheduler["partition"]) == (job.id, 1, "low")
-
-
-def test_a_job_preempted_while_it_imports_comes_back(cluster, submit):
-    job = submit(QUICK, slurm_partition="low")
-    cluster.wait(job.python, 30, "Python")
-    cluster.sbatch("sleep 1", *HIGH)
-    job.ends(restarts=1)
-    assert load(job.results, next(QUICK.cells).id).state == "done"
-
-
 def test_a_job_that_sigusr2_ends_before_any_shell_is_up_is_requeued(cluster, tmp_path, submit):
     # What starts Python dies of the signal the first time, as a task does that has just been forked.
     die = tmp_path / "die"
@@ -149,7 +77,7 @@ def test_a_task_of_an_array_comes_back_as_itself(cluster, submit):
     first = submit(QUICK, tasks=2)
     second = Job(cluster, first.results, first.id.replace("_0", "_1"))
     assert first.id.endswith("_0")
-    cluster.wait(second.python, 60, "Python")
+    cluster.wait(lambda: python_of(cluster, second.id), 60, "Python")
     cluster.run("scancel", "--signal=USR2", second.id)
     second.ends(restarts=1)
     first.ends(restarts=0)
@@ -158,32 +86,10 @@ def test_a_task_of_an_array_comes_back_as_itself(cluster, submit):
 def test_sigterm_while_it_imports_does_not_make_a_job_fail(cluster, submit):
     # Preemption without a user signal: who ends at SIGTERM within the grace period is FAILED and not requeued.
     job = submit(QUICK)
-    cluster.wait(job.python, 30, "Python")
+    cluster.wait(lambda: python_of(cluster, job.id), 30, "Python")
     cluster.run("scancel", "--signal=TERM", job.id)
     job.ends(restarts=0)
     assert "SIGTERM: saving" in job.log("err")
-
-
-def test_scontrol_requeue_costs_nothing_that_was_saved(cluster, submit, undisturbed):
-    job = submit()
-    job.wait_for_checkpoint()
-    cluster.run("scontrol", "requeue", job.id)
-    job.ends(restarts=1)
-    log = job.results / "runs" / PRETRAIN.id / "attempts" / "0002" / "log.txt"
-    assert "resumed from 0001" in log.read_text()
-    assert outcome(job.results) == undisturbed
-
-
-@pytest.mark.slow
-def test_a_controller_that_is_away_when_a_job_must_leave_is_waited_for(cluster, submit):
-    job = submit()
-    job.wait_for_checkpoint()
-    process = job.python()
-    cluster.kill_controller()
-    process.send_signal(signal.SIGUSR2)
-    job.wait_for("not requeued yet")
-    cluster.start_controller()
-    job.ends(restarts=1)
 
 
 def test_a_cell_that_fails_fails_the_job_with_its_reason(cluster, submit):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bench.records import load_runs
-from tests.slurm_cluster import Cluster
+from tests.slurm_cluster import Cluster, python_of
 from tests.slurm_study import (
     LONG,
     assert_same,
@@ -119,8 +119,7 @@ def killed(cluster: Cluster, results: Path) -> None:
 
 def signalled_during_imports(cluster: Cluster, results: Path) -> None:
     job = submit(cluster, results, slurm_partition="low", slurm_nodelist="127.0.0.2")
-    cluster.wait_state(job, "RUNNING")
-    time.sleep(0.2)
+    cluster.wait(lambda: python_of(cluster, job), 60, "Python")
     higher = cluster.sbatch("sleep 1", "--partition=main", "--nodelist=127.0.0.2", "--exclusive")
     cluster.wait(lambda: cluster.restarts(job) == 1, 60, "requeued although it was still importing")
     cluster.wait_state(higher, "COMPLETED")
