@@ -20,7 +20,12 @@ def clock(shift: str) -> dict:
     if LIBRARY is None:
         pytest.skip("Debian's package faketime is not installed")
     # Times of files are the file system's own, as they are on a server.
-    options = {"FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+    options = {
+        "FAKETIME": shift,
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+        "FAKETIME_DISABLE_SHM": "1",
+    }
     return {**QUIET, "LD_PRELOAD": str(LIBRARY), **options}
 
 
