@@ -58,7 +58,9 @@ def submit(cluster: Cluster, results: Path, **everywhere) -> str:
 
 def running_and_saved(cluster: Cluster, results: Path) -> Path:
     """Wait until the pretraining has a checkpoint; its folder."""
-    return cluster.wait(checkpointed(results), LONG, "a checkpoint")
+    folder = cluster.wait(checkpointed(results), LONG, "a checkpoint")
+    assert folder is not None
+    return folder
 
 
 def finish(cluster: Cluster, results: Path, undisturbed: Path) -> None:

@@ -193,6 +193,15 @@ def test_a_job_is_told_cell_by_cell(made):
     assert set(word.asked[0]) == {"1200_5", "1205"}
 
 
+def test_a_cell_that_ends_between_the_look_and_the_question_is_not_told_as_lost(made):
+    class EndsJustThen(Says):
+        def ask(self, ids=()):
+            made.done(made.cells[0])
+
+    made.dispatch([Pack(5, "pretrain", (made.cells[0].id,), job="1200_5", name="n")])
+    assert states(made.results, EndsJustThen(replace(TASK, state="COMPLETED")))[0][0] == "done"
+
+
 def test_the_owner_of_a_requeued_job_is_gone_and_the_cell_is_retried(made):
     made.dispatch([Pack(5, "pretrain", (made.cells[0].id,), job="1200_5", name="n")])
     made.running(made.cells[0], OWNER)

@@ -11,7 +11,7 @@ from bench.claims import Owner
 from bench.dispatches import CANCELLED, Dispatch, Pack, jobs_of, load_dispatches
 from bench.plan import Cell, label
 from bench.records import Once, check_results
-from bench.run_folder import run_dir
+from bench.run_folder import RESULT, run_dir
 from bench.scheduler import Job, Unreachable, Word, cluster_name
 from bench.status.standing import STATES, Handed, Standing, State, before, judge, skipped
 from bench.status.trace import NOTHING, Trace, entries, look, read_config
@@ -111,7 +111,7 @@ def survey(
     Raises:
         UsageError: another version's folder.
     """
-    on_broken = on_broken or Once()
+    on_broken = Once() if on_broken is None else Once(on_broken)
     word = word or Word()
     known = known_cells(results, on_broken) if known is None else known
     there = set(_run_names(results, on_broken))
@@ -132,15 +132,25 @@ def survey(
     handed = _handed(open_jobs, word, silent)
     cells: dict[str, Standing] = {}
     for id, one in known.items():
-        trace = traces[id]
-        alive = None if trace.claim_broken else id in owners and owners[id].alive(word)
-        state, reason, sure = judge(trace, alive, handed.get(id))
-        folder, job = run_dir(results, id), handed.get(id)
+        trace, folder, job = traces[id], run_dir(results, id), handed.get(id)
+        alive = _alive(trace, word)
+        state, reason, sure = judge(trace, alive, job)
+        if state == "lost" and (folder / RESULT).exists():
+            # It has ended well since its folder was read, before SLURM was asked.
+            trace = look(folder, id, on_broken, whole)
+            alive = _alive(trace, word)
+            state, reason, sure = judge(trace, alive, job)
         held = alive is not False
         cells[id] = Standing(one.cell, state, reason, sure, folder, trace, one.asked, job, held)
     _tell_queue(cells, dispatches)
     _tell_skipped(cells)
     return Survey(results, cells, dispatches, silent)
+
+
+def _alive(trace: Trace, word: Word) -> bool | None:
+    if trace.claim_broken:
+        return None
+    return trace.owner is not None and trace.owner.alive(word)
 
 
 def _run_names(results: Path, on_broken: Callable[[str], None]) -> list[str]:
