@@ -277,14 +277,14 @@ def test_attempt_after_attempt_two_checkpoints_are_kept_and_the_newest_is_gone_o
             step += 1
             one.log({"epoch": step})
             one.save_checkpoint({"x": torch.full((2,), step)}, {"step": step})
-        kept = list(one.run_dir.rglob("*checkpoint*"))
+        kept = list(results.rglob("*checkpoint*"))
         assert len(kept) == min(step, 2)
     # What an attempt needs to go on is in its checkpoint alone.
-    for path in one.run_dir.glob("attempts/*/metrics.jsonl"):
+    for path in results.glob("runs/*/attempts/*/metrics.jsonl"):
         path.unlink()
     last, _ = attempt(results)
     assert last.load_checkpoint() is not None
-    assert [row["epoch"] for row in load(results, one.id).metrics()] == list(range(1, step + 1))
+    assert [row["epoch"] for row in load(results, last.id).metrics()] == list(range(1, step + 1))
 
 
 def test_a_broken_status_never_brings_back_what_was_forgotten(results):
