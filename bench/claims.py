@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RecordError, Unreadable
 from bench.files import cannot_read, publish_text, read_whole, set_aside
-from bench.processes import HIDDEN, boot_id, namespace, process_start
+from bench.processes import HIDDEN, boot_id, machine_id, namespace, process_start
 
 if TYPE_CHECKING:
     from bench.scheduler import Word
@@ -39,6 +39,7 @@ class Owner:
         cluster: of the job it runs in; "" outside.
         job: SLURM's own number of that job, an array's tasks each having theirs.
         restart: how often that job had been requeued.
+        machine: which of several of the same name it is.
     """
 
     host: str
@@ -50,6 +51,7 @@ class Owner:
     cluster: str = ""
     job: str = ""
     restart: int = 0
+    machine: str = ""
 
     @classmethod
     def me(cls) -> "Owner":
@@ -65,6 +67,7 @@ class Owner:
             os.environ.get("SLURM_CLUSTER_NAME", "") if job else "",
             job,
             int(os.environ.get("SLURM_RESTART_COUNT") or 0) if job else 0,
+            machine_id(),
         )
 
     def alive(self, word: "Word | None" = None) -> bool | None:
@@ -77,8 +80,10 @@ class Owner:
             return False
         if self.host == socket.gethostname():
             if self.boot_id != boot_id():
-                return False
-            if self.namespace == namespace():
+                # Another start of this machine, unless it is another machine of the same name.
+                if self.machine and self.machine == machine_id():
+                    return False
+            elif self.namespace == namespace():
                 begun = process_start(self.pid)
                 if begun != HIDDEN:
                     return begun == self.started
@@ -92,6 +97,11 @@ class Owner:
             return False
         same = self.cluster == os.environ.get("SLURM_CLUSTER_NAME", "")
         return same and self.restart < int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
+    def former_life_of(self, other: "Owner") -> bool:
+        """Whether `other` is the same job, requeued since."""
+        mine, theirs = (self.cluster, self.job), (other.cluster, other.job)
+        return bool(self.job) and mine == theirs and self.restart < other.restart
 
     def __str__(self) -> str:
         job = f"job {self.job}, " if self.job else ""

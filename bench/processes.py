@@ -3,6 +3,7 @@
 import os
 import re
 import socket
+import uuid
 from pathlib import Path
 
 # What is to be known of a process that this user may not see.
@@ -17,6 +18,18 @@ def boot_id() -> str:
         import psutil
 
         return f"booted {psutil.boot_time():.0f}"
+
+
+def machine_id() -> str:
+    """This machine, as no other of the same name on a shared file system; "" where it has no name of its own."""
+    try:
+        if found := Path("/etc/machine-id").read_text().strip():
+            return found
+    except OSError:
+        pass
+    address = uuid.getnode()
+    # Python invents an address where it finds none, and marks it so.
+    return "" if address >> 40 & 1 else f"{address:012x}"
 
 
 def namespace() -> str:

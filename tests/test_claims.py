@@ -53,6 +53,7 @@ def test_the_claim_of_a_process_that_ended_is_freed(tmp_path):
 
 
 def test_the_claim_of_a_reused_process_number_or_an_earlier_boot_is_freed(tmp_path):
+    assert claims.Owner.me().machine
     for owner in (
         replace(claims.Owner.me(), started="1"),
         replace(claims.Owner.me(), boot_id="earlier"),
@@ -64,7 +65,13 @@ def test_the_claim_of_a_reused_process_number_or_an_earlier_boot_is_freed(tmp_pa
 
 
 def test_what_cannot_be_known_is_held(tmp_path):
-    for owner in (dead_owner(host="elsewhere"), dead_owner(namespace="pid:[1]")):
+    # The last two are machines of the same name as this one, which share a file system with it.
+    for owner in (
+        dead_owner(host="elsewhere"),
+        dead_owner(namespace="pid:[1]"),
+        dead_owner(boot_id="other", machine="other"),
+        dead_owner(boot_id="other", machine=""),
+    ):
         write_claim(tmp_path, owner)
         assert owner.alive() is None
         assert claims.claim(tmp_path) == owner

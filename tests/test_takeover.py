@@ -16,6 +16,7 @@ from tests.test_claims import dead_owner, write_claim
 
 PLAN = make_plan(Selection(("beta-vae",), ("digits",), (0,), probes=("conv1", "conv1-5"), preset="smoke"))
 PRETRAIN, *PROBES = PLAN.cells
+(OTHER,) = make_plan(Selection(("random",), ("digits",), (0,), probes=("conv1",), preset="smoke")).groups
 LABELS = [cell.label for cell in PLAN.cells]
 
 
@@ -56,6 +57,23 @@ def test_a_process_whose_cell_was_taken_over_writes_no_result(tmp_path):
     assert summary.exit_code == 3
     # The successor's claim is not the zombie's to give back.
     assert anything(claims.holder(run_dir(tmp_path, PRETRAIN.id))).token == "successor"
+
+
+def test_a_job_whose_heir_has_taken_over_leaves_the_rest_to_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "120")
+    trainer = FakeTrainer()
+
+    def on_step():
+        if len(trainer.calls) == 1:
+            path = run_dir(tmp_path, PRETRAIN.id) / claims.NAME
+            row = json.loads(path.read_text())
+            path.write_text(json.dumps({**row, "token": "heir", "host": "elsewhere", "restart": 1}))
+
+    trainer.on_step = on_step
+    two = replace(PLAN, groups=(PLAN.groups[0], OTHER))
+    summary, _ = run(two, tmp_path, trainer)
+    assert trainer.calls == [PRETRAIN.label]
+    assert summary.exit_code == 3
 
 
 def test_a_result_that_another_published_meanwhile_is_taken(tmp_path):

@@ -21,6 +21,22 @@ if TYPE_CHECKING:
     from bench.data.arrays import Dataset
 
 
+class TorchTrainer:
+    """The real thing; torch is loaded when the first cell starts."""
+
+    def pretrain(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """See `bench.train.pretrain`."""
+        from bench.train import pretrain
+
+        return pretrain(*args, **options)
+
+    def probe(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """See `bench.probe.probe`."""
+        from bench.probe import probe
+
+        return probe(*args, **options)
+
+
 @dataclass(frozen=True)
 class Work:
     """One cell to compute.

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import claims
 from bench.errors import Interrupted, OutOfTime, Preempted, RecordError
 from bench.files import set_aside
-from bench.launch.cell import CellRunner, Work
+from bench.launch.cell import CellRunner, TorchTrainer, Work
 from bench.launch.control import RunOptions, Stop, stopped
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Summary, Trainer, one_line
 from bench.plan import Cell, Group, Plan
@@ -17,22 +17,6 @@ from bench.run_folder import CONFIG, LOG, newest_attempt, sweep, write_config
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
-
-
-class TorchTrainer:
-    """The real thing; torch is loaded when the first cell starts."""
-
-    def pretrain(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """See `bench.train.pretrain`."""
-        from bench.train import pretrain
-
-        return pretrain(*args, **options)
-
-    def probe(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """See `bench.probe.probe`."""
-        from bench.probe import probe
-
-        return probe(*args, **options)
 
 
 def _nothing(_: Cell) -> str | None:
@@ -232,11 +216,15 @@ class LocalRunner:
         forget = self.forget.get(cell.id, 0)
         work = Work(cell, self.load, forget, claim.held)
         outcome = self._runner.run(work, run)
-        if (
-            outcome.state == "elsewhere"
-            and (found := self._run_of(cell)) is not None
-            and self._done(cell, found)
-        ):
+        return self._taken_over(outcome, claim) if outcome.state == "elsewhere" else outcome
+
+    def _taken_over(self, outcome: Outcome, claim: claims.Claim) -> Outcome:
+        cell = outcome.cell
+        heir = claims.last(claim.folder)
+        if heir is not None and claim.owner.former_life_of(heir):
+            # All that is left to do here is the heir's.
+            self.stop.request("preempt")
+        if (found := self._run_of(cell)) is not None and self._done(cell, found):
             return Outcome(cell, "kept", outcome.reason, result=found.result)
         return outcome
 
