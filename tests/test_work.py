@@ -229,7 +229,17 @@ def test_a_dispatch_whose_submitter_may_live_is_not_written_by_another(study):
     assert load_dispatch(dispatch.dir).packs[0].job is None
 
 
-def test_an_array_that_could_not_be_put_into_place_is_cancelled(study, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), OSError),
+        # An sbatch that a signal ended says nothing, and may have been answered.
+        (submit.sbatch.SubmitError(""), submit.sbatch.SubmitError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+    ids=["no room", "killed", "interrupted"],
+)
+def test_an_array_that_could_not_be_put_into_place_is_cancelled(study, monkeypatch, error, raised):
     results, plan = study
     cancelled = []
     monkeypatch.setattr(submit, "cancel_orphans", lambda name: not cancelled.append(name))
@@ -238,12 +248,12 @@ def test_an_array_that_could_not_be_put_into_place_is_cancelled(study, monkeypat
     monkeypatch.setattr(submit.sbatch, "max_array_size", lambda: 1000)
 
     def answered_then_no_room(self, paths):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(submit.Jobs, "submit", answered_then_no_room)
     drafts = draft_packs(plan.groups, set(ids(plan.cells)), lambda cell: 1.0, {"pretrain": 60.0})
     one = submit.Submitter(Request(results, None), from_facts({"tables": {"all": {}}}), Work(), pytest.fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(raised):
         one.run(drafts)
     (name,) = cancelled
     assert name.startswith(f"bench-{one.dispatch.id}-pretrain-")

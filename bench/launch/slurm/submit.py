@@ -244,15 +244,16 @@ class Submitter:
                     draft.pack.job = job
                 self.dispatch.write()
         except sbatch.SubmitError as error:
-            if error.fault == "silent":
-                # The controller may have taken the array and not been heard.
+            if error.fault != "limit":
+                # SLURM may have taken the array and not been heard: it is in trouble, or sbatch was killed.
                 self._doubtful.add(name)
             for draft in drafts:
                 draft.pack.name = ""
             raise
-        except OSError:
+        except (OSError, KeyboardInterrupt):
             if drafts[0].pack.job is None:
-                # sbatch may have answered, and submitit not have found room for the work.
+                # sbatch may have answered, and submitit not have found room for the work; or Ctrl-C, which waited
+                # here, has ended an sbatch that does not let it wait, such as a site's script around it.
                 self._doubtful.add(name)
             raise
 
