@@ -109,7 +109,7 @@ def find_waste(everything: Survey, chosen: Iterable[str], word: Word, whole: boo
         if not in_use(everything.cells[id]):
             found.waste += cell_waste(everything.cells[id])
     if busy:
-        found.kept.append(f"{len(busy)} cells are left alone, as they are or may be in use")
+        found.kept.append(f"left alone, as in use or maybe so: {len(busy)} of {len(ids)} cells")
     _find_dispatches(everything, set(ids), word, whole, found)
     if whole:
         results = everything.results
@@ -133,15 +133,17 @@ def whole_cells(everything: Survey, chosen: Iterable[str]) -> Cleaning:
     found = Cleaning()
     for id in ids:
         one = everything.cells[id]
-        user = one if in_use(one) else needed.get(id)
-        if user is not None:
-            how = user.state if user.state in UNDER_WAY else "in use, or may be"
-            raise UsageError(
-                f"{user.cell.label} is {how}: `bench cancel {user.id[:8]}` stops it, nothing was removed"
-            )
+        if (user := one if in_use(one) else needed.get(id)) is not None:
+            raise UsageError(f"{user.cell.label} is {_use(user, everything)}, nothing was removed")
         if one.dir.is_dir():
             found.add("runs", one.dir, id)
     return found
+
+
+def _use(one: Standing, all_: Survey) -> str:
+    if one.sure and one.state in UNDER_WAY:
+        return f"{one.state}: `bench cancel {one.id[:8]}` stops it"
+    return f"in use, or may be: {all_.silent or one.reason or 'its job has not ended'}"
 
 
 def cell_waste(one: Standing) -> list[Waste]:

@@ -121,7 +121,7 @@ def test_what_somebody_has_claimed_is_left_alone(made, capsys, slurm, owner):
     before = tree(folder)
     code, out, _ = call(capsys, "--results", made.results, "--yes")
     assert code == 0
-    assert "1 cells are left alone" in out
+    assert "left alone, as in use or maybe so: 1 of 8 cells" in out
     assert tree(folder) == before
     code, _, err = call(capsys, "--results", made.results, "--yes", "--runs", made.cells[0].id)
     assert code == 2
@@ -139,6 +139,9 @@ def test_what_a_job_may_come_to_is_left_alone_done_or_not_and_with_slurm_silent_
     assert call(capsys, "--results", made.results, "--yes")[0] == 0
     assert tree(folder) == before
     assert dispatch.dir.exists()
+    code, _, err = call(capsys, "--results", made.results, "--yes", "--runs", made.cells[0].id)
+    assert (code, "nothing was removed" in err, "bench cancel" in err) == (2, True, False)
+    assert job or "does not answer" in err
     slurm(replace(TASK, state="COMPLETED"))
     assert call(capsys, "--results", made.results, "--yes")[0] == 0
     assert tree(folder) != before
