@@ -56,6 +56,18 @@ def test_cells_run_here_unless_slurm_is_asked_for_and_there(tmp_path, capsys, mo
     assert "8 of 8 cells are done" in out
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_auto_says_so_when_slurm_is_there_and_silent(tmp_path, capsys, monkeypatch, there):
+    monkeypatch.setattr("bench.scheduler.available", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda name, *_, **__: f"/bin/{name}" if there else None)
+    line = [*STUDY, "--executor", "auto", "--results", tmp_path / "results", "--dry-run"]
+    code, out, err = call(capsys, *line)
+    assert (code, "8 new" in out) == (0, True)
+    assert err == (
+        "bench: warning: SLURM does not answer, so the cells run in this process\n" if there else ""
+    )
+
+
 def test_what_is_asked_for_is_on_record_before_it_is_run(tmp_path, capsys):
     from bench import asked
 

@@ -92,6 +92,14 @@ def test_what_is_for_jobs_is_refused_for_cells_that_ran_here(broken, capsys, fla
     assert f"{flag[0]} is for jobs" in err
 
 
+def test_the_help_tells_what_no_executor_means(capsys):
+    for command, default in (("retry", "(as before)"), ("run", "local")):
+        code, out, _ = call(capsys, command, "--help")
+        text = " ".join(out.split())
+        assert code == 0
+        assert f"auto takes SLURM where sbatch answers. [default: {default}]" in text
+
+
 def test_a_folder_without_anything_is_exit_2(tmp_path, capsys):
     code, _, err = call(capsys, "retry", "--results", tmp_path / "nothing")
     assert (code, err.count("\n")) == (2, 1)

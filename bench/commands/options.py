@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -49,8 +50,13 @@ def json_option(function: F) -> F:
 EXECUTORS = ("local", "slurm", "auto")
 
 
-def executor_options(function: F) -> F:
-    """--executor, --slurm and --profile."""
+def executor_options(function: F, default: str | bool = True) -> F:
+    """--executor, --slurm and --profile.
+
+    Args:
+        function: the command.
+        default: what the help says of no --executor; True is what click knows, local.
+    """
     for option in (
         click.option(
             "--profile",
@@ -64,7 +70,7 @@ def executor_options(function: F) -> F:
             "--executor",
             type=click.Choice(EXECUTORS),
             default="local",
-            show_default=True,
+            show_default=default,
             help="This process, or jobs of SLURM; auto takes SLURM where sbatch answers.",
         ),
     ):
@@ -78,6 +84,17 @@ def typed(name: str) -> bool:
     return source == click.core.ParameterSource.COMMANDLINE
 
 
+def automatic() -> Literal["local", "slurm"]:
+    """SLURM where it answers; a SLURM that is there and silent is said to be."""
+    from bench.scheduler import available
+
+    if available():
+        return "slurm"
+    if shutil.which("sbatch") is not None:
+        click.echo("bench: warning: SLURM does not answer, so the cells run in this process", err=True)
+    return "local"
+
+
 def executor_of(given: Mapping[str, Any]) -> Literal["local", "slurm"]:
     """Where the cells are to be computed, by `executor_options`.
 
@@ -88,9 +105,7 @@ def executor_of(given: Mapping[str, Any]) -> Literal["local", "slurm"]:
         raise UsageError("--slurm and --executor local contradict each other: leave one out")
     where = "slurm" if given["slurm"] else given["executor"]
     if where == "auto":
-        from bench.scheduler import available
-
-        return "slurm" if available() else "local"
+        return automatic()
     if where == "local" and typed("profile"):
         raise UsageError(
             "--profile is for --slurm (or --executor slurm): it says nothing to cells that run here"
@@ -135,6 +150,11 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
         "  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)) for row in [header, *cells]
     ]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things in words: 1 cell, 3 cells."""
+    return f"{count} {what}" + ("s" if count != 1 else "")
 
 
 def user_path(path: Path | None) -> Path | None:

@@ -1,6 +1,7 @@
 """`bench retry`."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,6 +9,8 @@ import click
 
 from bench.commands.again import Overrides, plans, run_again
 from bench.commands.options import (
+    automatic,
+    counted,
     data_option,
     executor_options,
     json_option,
@@ -54,7 +57,7 @@ assert set(ALLOWED) <= set(get_args(State))
 )
 @results_option
 @data_option
-@executor_options
+@partial(executor_options, default="as before")
 @json_option
 def command(**given: Any) -> int:
     """Run what failed, was lost or stopped again, and what was skipped for its sake.
@@ -94,9 +97,7 @@ def _overrides(given: dict[str, Any]) -> Overrides:
         if given["slurm"] and typed("executor") and given["executor"] == "local":
             raise UsageError("--slurm and --executor local contradict each other: leave one out")
         if executor == "auto":
-            from bench.scheduler import available
-
-            executor = "slurm" if available() else "local"
+            executor = automatic()
     # BENCH_PROFILE is for new runs: these have the profile that they were submitted with.
     profile = given["profile"] if typed("profile") or executor == "slurm" else None
     if profile is not None and typed("profile") and executor == "local":
@@ -111,4 +112,6 @@ def _stealable(cell: Standing) -> bool:
 
 def _announce(again: list[Standing]) -> str:
     number = Counter(cell.state for cell in again)
-    return f"retrying {len(again)} cells: " + ", ".join(f"{count} {state}" for state, count in number.items())
+    return f"retrying {counted(len(again), 'cell')}: " + ", ".join(
+        f"{count} {state}" for state, count in number.items()
+    )
