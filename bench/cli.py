@@ -70,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         words = sys.argv[1:] if argv is None else list(argv)
-        code = cli.main(args=list(words), prog_name="bench", standalone_mode=False, obj=words)
+        # https://no-color.org; None leaves it to whether a terminal looks on.
+        color = False if os.environ.get("NO_COLOR") else None
+        code = cli.main(args=list(words), prog_name="bench", standalone_mode=False, obj=words, color=color)
         sys.stdout.flush()
     except BenchError as error:
         return _refuse(str(error), error.exit_code)

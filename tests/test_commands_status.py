@@ -204,7 +204,19 @@ def test_check_is_3_until_all_is_done(made, capsys):
     assert call(capsys, "status", "--results", made.results, "--check")[0] == 0
     # A folder in which nothing was asked for is not one where all is done.
     assert call(capsys, "status", "--results", made.results / "none", "--check")[0] == 2
-    assert call(capsys, "status", "--results", made.results / "none")[0] == 0
+    code, out, _ = call(capsys, "status", "--results", made.results / "none")
+    assert (code, out.endswith(f"next: bench run --results {made.results / 'none'}\n")) == (0, True)
+    said = json.loads(call(capsys, "status", "--results", made.results / "none", "--json")[1])
+    assert (said["done"], said["cells"]) == (False, [])
+
+
+def test_colours_are_for_terminals_whose_person_wants_them(made, capsys, monkeypatch):
+    fill(made)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\033[31m" in call(capsys, "status", "--results", made.results)[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\033" not in call(capsys, "status", "--results", made.results)[1]
 
 
 def test_a_program_gets_facts_of_every_cell(made, capsys):

@@ -44,8 +44,12 @@ def test_squeue_is_read_field_by_field():
     assert [job.array_id for job in found.values() if job.waiting] == ["256641_2", "256641_3", "256643"]
 
 
+NO_OUTPUT = "its output could not be written: was the results folder moved?"
+
+
 @pytest.mark.parametrize(
-    ("code", "says"), [("1:0", "exit code 1"), ("0:9", "signal 9"), ("137:0", "signal 9")]
+    ("code", "says"),
+    [("1:0", "exit code 1"), ("0:9", "signal 9"), ("137:0", "signal 9"), ("0:53", NO_OUTPUT)],
 )
 def test_a_verdict_says_what_ended_a_job(code, says):
     assert Job("1", "1", "", "FAILED", exit_code=code).verdict == f"FAILED ({says})"

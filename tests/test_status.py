@@ -104,7 +104,12 @@ def test_what_was_stopped_on_purpose_is_stopped_and_what_was_killed_is_lost():
 
 
 def test_a_cell_that_its_job_is_to_leave_out_is_stopped():
-    assert judge(Trace(), False, handed(cancelled=True))[0] == "stopped"
+    assert judge(Trace(), False, handed(cancelled=True))[:2] == (
+        "stopped",
+        "cancelled; job 1200_5 leaves it out",
+    )
+    over = handed(replace(TASK, state="CANCELLED"), cancelled=True)
+    assert judge(Trace(), False, over)[:2] == ("stopped", "cancelled in job 1200_5")
     assert judge(begun({"state": "running"}), True, handed(cancelled=True))[0] == "running"
 
 
@@ -215,6 +220,20 @@ def test_probes_of_a_failed_pretraining_are_skipped_with_the_reason(made):
     found = states(made.results)
     assert [state for state, _ in found] == ["failed", "done", "skipped", "skipped"]
     assert found[2][1] == f"its pretraining {pretrain.id} failed: loss is not finite"
+
+
+def test_probes_whose_job_found_their_pretraining_cancelled_are_stopped_and_not_lost(made):
+    pretrain, *probes = made.cells
+    ids = tuple(cell.id for cell in made.cells)
+    dispatch = made.dispatch([Pack(5, "pretrain", ids, job="1200_5", name="n")])
+    path = dispatch.cancelled_path(pretrain.id)
+    path.parent.mkdir()
+    path.touch()
+    found = states(made.results, Says(replace(TASK, state="COMPLETED")))
+    assert [state for state, _ in found] == ["stopped"] * len(ids)
+    assert found[1][1] == f"its pretraining {pretrain.id} was stopped: cancelled in job 1200_5"
+    found = states(made.results, Says(replace(TASK, state="OUT_OF_MEMORY")))
+    assert [state for state, _ in found] == ["stopped", *["lost"] * len(probes)]
 
 
 def test_a_job_whose_number_was_never_written_down_is_found_by_its_name(made):

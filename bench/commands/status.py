@@ -93,10 +93,11 @@ def _look(given: dict[str, Any], results: Path, word: Word, broken: Once) -> Sur
 
 def _show(look: Survey | None, given: dict[str, Any]) -> None:
     if look is None:
+        follow = words.next_line(Survey(given["results"], {}), ())
         if given["as_json"]:
-            click.echo(words.as_json(Survey(given["results"], {}), "bench run"))
+            click.echo(words.as_json(Survey(given["results"], {}), follow))
         else:
-            click.echo(f"nothing was ever asked for in {given['results']}; next: bench run")
+            click.echo(f"nothing was ever asked for in {given['results']}; next: {follow}")
         return
     follow = words.next_line(look, selected_words(given))
     if given["as_json"]:

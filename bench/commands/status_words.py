@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from bench.asked import Asked
+from bench.commands.options import counted
 from bench.files import dumps
 from bench.plan import Selection
 from bench.progress import duration
+from bench.scheduler.jobs import REASONS
 from bench.status import STATES, UNDER_WAY, Standing, State, Survey
 from models import registry as methods
 
@@ -30,18 +32,6 @@ LOOK: dict[State, tuple[str, dict[str, Any]]] = {
     "skipped": ("k", {"fg": "magenta"}),
     "stopped": ("s", {"fg": "yellow"}),
 }
-# What squeue's words for waiting mean to whoever reads them for the first time.
-REASONS = {
-    "Resources": "next in line, waits for free resources",
-    "Priority": "others come first",
-    "Dependency": "waits for a pretraining in another job",
-    "DependencyNeverSatisfied": "its pretraining's job failed",
-    "JobHeldUser": "held: `scontrol release` lets it go",
-    "JobHeldAdmin": "held by an administrator",
-    "JobArrayTaskLimit": "the profile lets no more run at once",
-    "BeginTime": "requeued a moment ago",
-    "launch failed requeued held": "its launch failed: `scontrol release` tries again",
-}
 Piece = tuple[str, State | None]
 
 
@@ -54,7 +44,7 @@ def cut(text: str, width: int | None) -> str:
 def heading(survey: Survey) -> str:
     """The folder, and how many cells there are of each state."""
     numbers = ", ".join(f"{number} {state}" for state, number in survey.counts.items())
-    return f"{survey.results.absolute()}: {len(survey.cells)} cells: {numbers}"
+    return f"{survey.results.absolute()}: {counted(len(survey.cells), 'cell')}: {numbers}"
 
 
 def _counts(cells: Counter[State]) -> list[Piece]:
@@ -160,10 +150,8 @@ def _queued_lines(cells: Sequence[Standing], everything: bool) -> list[str]:
     for reason, mine in sorted(groups.items(), key=lambda item: -len(item[1])):
         jobs = list(dict.fromkeys(one.handed.name for one in mine if one.handed))
         more = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
-        cells_ = "cell" if len(mine) == 1 else "cells"
-        lines.append(
-            f"{len(mine)} {cells_}: {reason} ({jobs[0]}{more})" if jobs else f"{len(mine)} {cells_}: {reason}"
-        )
+        which = f" ({jobs[0]}{more})" if jobs else ""
+        lines.append(f"{counted(len(mine), 'cell')}: {reason}{which}")
     return lines
 
 
@@ -223,6 +211,8 @@ def next_line(survey: Survey, selection: Sequence[str]) -> str:
         return shlex.join(["bench", "retry", *selection, *place])
     if survey.of(*UNDER_WAY):
         return shlex.join(["bench", "status", *selection, "--watch", *place])
+    if not survey.cells:
+        return shlex.join(["bench", "run", *place])
     new = [one.asked for one in survey.of("new") if one.asked is not None]
     if new:
         return shlex.join(["bench", "run", *run_words(new[-1]), *place])

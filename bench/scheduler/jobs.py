@@ -25,6 +25,24 @@ ENDED |= {"OUT_OF_MEMORY", "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"}
 # Queued, with no process: what ran before has ended.
 WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 
+# What squeue's words for waiting mean to whoever reads them for the first time.
+REASONS = {
+    "Resources": "next in line, waits for free resources",
+    "Priority": "others come first",
+    "Dependency": "waits for a pretraining in another job",
+    "DependencyNeverSatisfied": "its pretraining's job failed",
+    "JobHeldUser": "held: `scontrol release` lets it go",
+    "JobHeldAdmin": "held by an administrator",
+    "JobArrayTaskLimit": "the profile lets no more run at once",
+    "BeginTime": "requeued a moment ago",
+    "PartitionConfig": "no node of its partition has what it asks for",
+    "PartitionTimeLimit": "its partition takes no jobs so long: timeout_min",
+    "PartitionDown": "its partition starts no jobs for now",
+    "launch failed requeued held": "its launch failed: `scontrol release` tries again",
+}
+# What SLURM gives a job whose standard output cannot be opened on the node: no signal has the number.
+NO_OUTPUT = "0:53"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -68,6 +86,8 @@ class Job:
         """What SLURM says of a job, in a few words: "TIMEOUT", "CANCELLED by 0", "FAILED (signal 9)"."""
         if self.state in ("FAILED", "NODE_FAIL"):
             code, _, number = self.exit_code.partition(":")
+            if self.exit_code == NO_OUTPUT:
+                return f"{self.state} (its output could not be written: was the results folder moved?)"
             # A shell says of what a signal killed: 128 and its number.
             number = str(int(code) - 128) if code.isdigit() and 128 < int(code) < 160 else number
             how = f"signal {number}" if number not in ("", "0") else f"exit code {code}"

@@ -58,8 +58,8 @@ class Survey:
 
     @property
     def done(self) -> bool:
-        """Whether nothing is missing."""
-        return all(cell.state == "done" for cell in self.cells.values())
+        """Whether there is something, and nothing is missing."""
+        return bool(self.cells) and all(cell.state == "done" for cell in self.cells.values())
 
     def only(self, ids: Iterable[str]) -> "Survey":
         """The same of some cells."""
@@ -270,6 +270,17 @@ def _tell_skipped(cells: dict[str, Standing]) -> None:
         if parent is not None and skipped(parent.state, cell.state):
             reason = f"its pretraining {parent.id} failed: {parent.reason}"
             cells[id] = replace(cell, state="skipped", reason=reason, sure=True)
+        elif parent is not None and parent.state == "stopped" and _left_alone(cell):
+            reason = f"its pretraining {parent.id} was stopped: {parent.reason}"
+            cells[id] = replace(cell, state="stopped", reason=reason)
+
+
+def _left_alone(cell: Standing) -> bool:
+    """Whether the cell's job came to its end and had no pretraining for it."""
+    job = cell.handed.job if cell.handed else None
+    return (
+        cell.state == "lost" and cell.trace.attempt is None and job is not None and job.state == "COMPLETED"
+    )
 
 
 __all__ = ["Known", "Survey", "Trace", "find_job", "known_cells", "survey"]

@@ -119,7 +119,7 @@ def judge(trace: Trace, alive: bool | None, handed: Handed | None) -> tuple[Stat
     error = str(status.get("error") or "")
     if handed is not None:
         if handed.cancelled:
-            return "stopped", f"cancelled; {handed.name} leaves it out", True
+            return "stopped", _cancelled(handed), True
         if (by_job := _by_job(trace, handed)) is not None:
             return by_job
     if status.get("state") == "failed":
@@ -131,6 +131,11 @@ def judge(trace: Trace, alive: bool | None, handed: Handed | None) -> tuple[Stat
     if handed is not None and not handed.submitted:
         return "new", "not submitted yet", True
     return _ended(trace, handed, error)
+
+
+def _cancelled(handed: Handed) -> str:
+    live = handed.silent or (handed.job is not None and handed.job.live)
+    return f"cancelled; {handed.name} leaves it out" if live else f"cancelled in {handed.name}"
 
 
 def _unknown_owner(trace: Trace, handed: Handed | None) -> str:
