@@ -85,7 +85,7 @@ def test_a_cell_that_runs_in_such_a_job_is_said_to_go_on(made, capsys, cancelled
     slurm(TASK)
     _, out, _ = call(capsys, made.cells[0].id, "--results", made.results, "--yes")
     assert cancelled == []
-    assert "1 cell run just now and go on to their end" in out
+    assert "what runs just now goes on to its end, unless its job comes back first: " in out
 
 
 def test_cells_of_a_job_that_were_cancelled_before_do_not_keep_it(made, cancelled):
@@ -135,6 +135,18 @@ def test_while_slurm_is_silent_nothing_is_pretended(made, capsys, cancelled, slu
     assert "does not answer" in err
     assert err.count("\n") == 1
     assert cancelled == []
+
+
+def test_the_next_line_can_be_typed_whatever_the_folder_is_called(
+    tmp_path, monkeypatch, capsys, cancelled, slurm
+):
+    monkeypatch.setenv("SLURM_CLUSTER_NAME", "dev")
+    made = Cells(tmp_path / "my results", SMALL)
+    made.dispatch([Pack(5, "pretrain", (made.cells[0].id,), job="1200_5", name="n")])
+    slurm(TASK)
+    code, out, _ = call(capsys, "--results", made.results, "--yes")
+    assert code == 0
+    assert out.endswith(f"next: bench status --results '{made.results}'\n")
 
 
 def test_it_asks_and_no_answer_is_no(made, capsys, cancelled, slurm, monkeypatch):

@@ -1,5 +1,6 @@
 """`bench cancel`."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import click
 
 from bench.cancelling import Cancellation, carry_out, plan_cancellation
-from bench.commands.options import asks, results_option, user_path
+from bench.commands.options import asks, counted, results_option, user_path
 from bench.commands.selecting import choose, selection_options
 from bench.errors import UsageError
 from bench.records import Once
@@ -49,7 +50,8 @@ def command(**given: Any) -> int:
     problems = carry_out(what)
     for line in problems:
         click.echo(f"bench: warning: {line}", err=True)
-    click.echo("next: bench status" + ("" if results == Path("results") else f" --results {results}"))
+    place = [] if results == Path("results") else ["--results", str(results)]
+    click.echo(f"next: {shlex.join(['bench', 'status', *place])}")
     return 1 if problems else 0
 
 
@@ -65,8 +67,8 @@ def _announce(what: Cancellation, silent: str) -> list[str]:
         lines.append(f"leave {_number(what.marks, 'cell')} out of {_some(jobs)}, with other cells to do")
     if what.running:
         lines.append(
-            f"of these, {_number(what.running, 'cell')} run just now and go on to their end, unless their job comes"
-            f" back first: {_labels(what.running)}"
+            "of these, what runs just now goes on to its end, unless its job comes back first:"
+            f" {_labels(what.running)}"
         )
     for owner, cells in what.processes.items():
         lines.append(f"{owner}: save and stop {_labels(cells)}, and begin no other cell")
@@ -85,7 +87,7 @@ def _announce(what: Cancellation, silent: str) -> list[str]:
 
 
 def _number(things: Sequence[object], name: str) -> str:
-    return f"{len(things)} {name}" + ("s" if len(things) != 1 else "")
+    return counted(len(things), name)
 
 
 def _some(names: Any) -> str:

@@ -163,14 +163,15 @@ def dispatch(order: Order, profile: Profile, say: Voice) -> int:
         open_results(order.results)
         order.record()
     say(f"results: {order.results.absolute()}")
-    say(f"{counts(order.plan, ready.found)}; {intent(ready.work)}")
+    say(f"{counts(order.plan, ready.found, ready.work.queued)}; {intent(ready.work)}")
     if not ready.drafts:
         return ended(ready, None, say)
     submitter = Submitter(_request(order), profile, ready.work, say)
     try:
         done = submitter.run(ready.drafts)
     except SubmitError as error:
-        raise UsageError(f"SLURM refuses: {error} (by {profile})") from None
+        nodes = f", --exclude-node {','.join(order.exclude)}" if order.exclude else ""
+        raise UsageError(f"SLURM refuses: {error} (by {profile}{nodes})") from None
     except KeyboardInterrupt:
         if submitter.done is not None:
             submitter.done.why = "interrupted"
@@ -193,7 +194,9 @@ def foresee(order: Order, profile: Profile, say: Voice) -> int:
         except Unreachable as error:
             silent = str(error)
             ready = prepare(order, profile, None, broken)
-    say(f"{counts(order.plan, ready.found)}; {intent(ready.work)}")
+    say(f"{counts(order.plan, ready.found, ready.work.queued)}; {intent(ready.work)}")
+    if silent:
+        say(f"what is queued already is not known: {silent}")
     classes: dict[str, Any] = {}
     for line in table_of(ready.drafts, profile):
         say(line)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from bench.asked import absolute_source
+from bench.commands.options import counted
 from bench.config import parse_settings
 from bench.data import registry as datasets
 from bench.data.folders import PREFIX, split_size
@@ -40,7 +41,7 @@ _OPTIONS = (
     click.option("--preset", type=click.Choice(list(PRESETS)), help="With the epochs of this preset."),
     click.option("--protocol", type=click.Choice(list(PROTOCOLS)), help="By this protocol."),
     click.option(
-        "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="With this setting in force. Repeatable."
+        "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="This setting, where a cell has it. Repeatable."
     ),
 )  # fmt: skip
 _FLAGS = {
@@ -280,7 +281,7 @@ def describe(known: Iterable[Known]) -> str:
     runs = f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     points = list(dict.fromkeys(_freeze(Known(cell, None)) for cell in cells if cell.kind == "probe"))
     parts = [", ".join(names), f"on {', '.join(sets)}", f"{'seeds' if len(seeds) > 1 else 'seed'} {runs}"]
-    return f"{len(cells)} cells: " + "; ".join([*parts, *([", ".join(points)] if points else [])])
+    return f"{counted(len(cells), 'cell')}: " + "; ".join([*parts, *([", ".join(points)] if points else [])])
 
 
 __all__ = [

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.commands.computing import Order
+from bench.commands.options import counted
 from bench.commands.words import Voice, command_line, retry_line, shell_line
 from bench.estimate import JOB_SECONDS
 from bench.launch.slurm.packing import Draft
@@ -55,9 +56,9 @@ def intent(work: Work) -> str:
 def _resources(profile: Profile, kind: str) -> str:
     """The resources of a class in one line."""
     asked = profile.classes[kind]
-    words = [_number(asked["cpus_per_task"], "CPU")]
+    words = [counted(asked["cpus_per_task"], "CPU")]
     gpus = asked.get("gpus_per_node") or asked.get("slurm_gpus_per_task") or asked.get("slurm_gres")
-    words += [_number(gpus, "GPU") if isinstance(gpus, int) else str(gpus)] if gpus else []
+    words += [counted(gpus, "GPU") if isinstance(gpus, int) else str(gpus)] if gpus else []
     memory = asked.get("mem_gb") or asked.get("slurm_mem")
     words += [f"{memory} GB" if isinstance(memory, int | float) else str(memory)] if memory else []
     words += [str(asked[key]) for key in ("slurm_partition", "slurm_qos", "slurm_constraint") if key in asked]
@@ -76,13 +77,9 @@ def table_of(drafts: Sequence[Draft], profile: Profile) -> list[str]:
             if max(each) < 1.2 * min(each)
             else f"{duration(min(each))} to {duration(max(each))}"
         )
-        what = f"{_number(len(mine), 'job')}, {_number(cells, 'cell')}; about {span} a job"
+        what = f"{counted(len(mine), 'job')}, {counted(cells, 'cell')}; about {span} a job"
         lines.append(f"  {kind}: {what}; {_resources(profile, kind)}")
     return lines
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" + ("s" if count != 1 else "")
 
 
 def total(drafts: Iterable[Draft]) -> float:
@@ -99,14 +96,14 @@ def ended(ready: Prepared, done: "Submission | None", say: Voice) -> int:
         cells = sum(len(draft.pack.cells) for draft in submitted)
         name = f" on cluster {done.dispatch.cluster}" if done.dispatch.cluster else ""
         arrays = ", ".join(done.arrays[:8]) + (", ..." if len(done.arrays) > 8 else "")
-        jobs = f"{_number(len(submitted), 'job')} ({arrays})"
-        say(f"submitted{name}: {jobs} with {_number(cells, 'cell')}, by {ready.profile}")
+        jobs = f"{counted(len(submitted), 'job')} ({arrays})"
+        say(f"submitted{name}: {jobs} with {counted(cells, 'cell')}, by {ready.profile}")
         for line in table_of(submitted, ready.profile):
             say(line)
         say(f"  predicted: {duration(total(submitted))} of work in all ({ready.basis})")
     again = done is not None and bool(left)
     if done is not None and again:
-        say(f"not submitted: {_number(left, 'cell')}: {done.why}; what is queued stays queued")
+        say(f"not submitted: {counted(left, 'cell')}: {done.why}; what is queued stays queued")
     code = 3 if again else 3 if work.elsewhere and not submitted else 0
     if not submitted and not again and not work.queued and work.failed:
         code = 1

@@ -4,17 +4,17 @@ import contextlib
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.commands.options import table
+from bench.commands.options import counted, table
 from bench.config import schedule
 from bench.files import dumps
 from bench.launch.outcome import Outcome, Summary
-from bench.plan import Plan
+from bench.plan import Cell, Plan
 from bench.progress import duration
 from bench.records import Run, State
 
@@ -40,11 +40,20 @@ class Voice:
             print(dumps(value, indent=1))
 
 
-def counts(plan: Plan, found: States) -> str:
-    """How many cells there are of each state."""
-    number = Counter(found[cell.id][0] for cell in plan.cells)
-    order: tuple[State, ...] = ("done", "running", "interrupted", "failed", "new")
-    return f"{len(plan)} cells: " + ", ".join(f"{number[state]} {state}" for state in order if number[state])
+def counts(plan: Plan, found: States, queued: Iterable[Cell] = ()) -> str:
+    """How many cells there are of each state; `queued` are in a job, which their folders do not tell."""
+    waiting = {cell.id for cell in queued}
+
+    def state(id: str) -> str:
+        return (
+            "queued" if id in waiting and found[id][0] in ("new", "interrupted", "failed") else found[id][0]
+        )
+
+    number = Counter(state(cell.id) for cell in plan.cells)
+    order = ("done", "running", "queued", "interrupted", "failed", "new")
+    return f"{counted(len(plan), 'cell')}: " + ", ".join(
+        f"{number[state]} {state}" for state in order if number[state]
+    )
 
 
 def show_plan(plan: Plan, found: States, results: Path, say: Voice) -> None:
@@ -89,9 +98,9 @@ def show_end(summary: Summary, results: Path, seconds: float, forced: bool, say:
         log = f" (log {outcome.log})" if outcome.log else ""
         say(f"failed: {outcome.cell.label}: {outcome.reason}{log}")
     if skipped:
-        say(f"skipped: {len(skipped)} probes of pretrainings that failed")
+        say(f"skipped: {counted(len(skipped), 'probe')} of pretrainings that failed")
     if elsewhere := summary.of("elsewhere"):
-        say(f"running elsewhere: {len(elsewhere)} cells ({elsewhere[0].reason})")
+        say(f"running elsewhere: {counted(len(elsewhere), 'cell')} ({elsewhere[0].reason})")
     done, kept = len(summary.of("done")), len(summary.of("kept"))
     say(f"{done + kept} of {summary.total} cells are done ({done} now, in {duration(seconds)})")
     report = shell_line("report", results)
