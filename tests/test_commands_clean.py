@@ -166,6 +166,16 @@ def test_submissions_that_are_over_and_the_source_that_none_needs_go(made, capsy
     assert sorted(path.name for path in codes.iterdir()) == ["code", "new"]
 
 
+def test_however_many_submissions_there_were_accounting_is_asked_once(made, capsys, monkeypatch):
+    made.done(made.cells[0])
+    for number in range(5):
+        made.dispatch([Pack(0, "pretrain", (made.cells[0].id,), job=str(7 + number), name="a")])
+    called = Says()
+    monkeypatch.setattr("bench.commands.clean.Word", lambda *_: called)
+    assert call(capsys, "--results", made.results, "--dry-run")[0] == 0
+    assert ["7", "8", "9", "10", "11"] in called.asked
+
+
 def test_a_submission_that_is_being_made_keeps_all_copies_of_the_source(made, capsys, slurm):
     from bench.dispatches import make_dispatch
 

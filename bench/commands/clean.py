@@ -1,5 +1,6 @@
 """`bench clean`."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from bench.commands.options import asks, results_option, table, user_path
 from bench.commands.selecting import choose, is_selected, selection_options
 from bench.errors import UsageError
 from bench.records import Once
-from bench.scheduler import Word
+from bench.scheduler import Unreachable, Word
 from bench.status import Survey, known_cells, survey
 
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
@@ -39,6 +40,10 @@ def command(**given: Any) -> int:
     broken, word = Once(), Word()
     known = known_cells(results, broken)
     everything = survey(results, known, word, broken, whole=True)
+    if everything.dispatches:
+        # In one question, with the jobs of earlier submissions: each would be one of its own, to accounting.
+        with contextlib.suppress(Unreachable):
+            word.ask(pack.job for one in everything.dispatches for pack in one.packs if pack.job)
     if given["runs"]:
         found = whole_cells(everything, choose(given, known, results, whole=True))
     else:
