@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import claims
+from bench.broken import object_or_none
 from bench.errors import RecordError
 from bench.files import read_json
 from bench.run_folder import CONFIG, PROGRESS, PROVENANCE, RESULT, STATUS
@@ -123,8 +124,8 @@ def look(folder: Path, cell_id: str, on_broken: OnBroken, whole: bool = False) -
         owner=owner,
         claim_broken=claim_broken,
         attempt=attempt,
-        status=_object(attempt / STATUS, on_broken) or {},
-        progress=_progress(_object(attempt / PROGRESS, on_broken)),
+        status=object_or_none(attempt / STATUS, on_broken) or {},
+        progress=_progress(object_or_none(attempt / PROGRESS, on_broken)),
         attempts=len(numbers),
     )
 
@@ -133,7 +134,7 @@ def read_config(folder: Path, cell_id: str, on_broken: OnBroken) -> dict[str, An
     """The configuration of a cell that nobody has on record as asked for; None when it cannot be read."""
     from bench.config import config_id
 
-    config = _object(folder / CONFIG, on_broken)
+    config = object_or_none(folder / CONFIG, on_broken)
     if config is not None and config_id(config) != cell_id:
         on_broken(f"{folder / CONFIG} does not belong to its folder")
         return None
@@ -165,21 +166,11 @@ def _is_whole_result(path: str, cell_id: str, on_broken: OnBroken) -> bool:
         and 0 not in text
     ):
         return True
-    row = _object(Path(path), on_broken)
+    row = object_or_none(Path(path), on_broken)
     if row is not None and not (row.get("id") == cell_id and row.get("attempt")):
         on_broken(f"{path} is not a result of this cell")
         return False
     return row is not None
-
-
-def _object(path: Path, on_broken: OnBroken) -> dict[str, Any] | None:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return None
-    except RecordError as error:
-        on_broken(str(error))
-        return None
 
 
 def _number(value: Any) -> float | None:
