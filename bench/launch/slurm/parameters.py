@@ -4,7 +4,7 @@ import difflib
 import functools
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bench.errors import UsageError
@@ -141,13 +141,13 @@ def _check_additional(value: Mapping[str, Any], where: str) -> None:
             )
 
 
-def check_class(table: Mapping[str, Any], kind: str, where: str) -> None:
+def check_class(table: Mapping[str, Any], kind: str, where: Callable[..., str]) -> None:
     """What the parameters of one class of resources must be to one another.
 
     Args:
         table: its parameters, defaults and [all] included.
         kind: "pretrain", "probe" or "doctor".
-        where: file and table, for the error.
+        where: gives file and table of the keys that are wrong, for the error.
 
     Raises:
         UsageError: they contradict one another, or a cell would be run by several tasks at once.
@@ -155,18 +155,18 @@ def check_class(table: Mapping[str, Any], kind: str, where: str) -> None:
     minutes, delay = table["timeout_min"], table["slurm_signal_delay_s"]
     if minutes * 60 <= delay:
         raise UsageError(
-            f"{where}: slurm_signal_delay_s = {delay} is not less than timeout_min = {minutes}"
-            f" ({minutes * 60} s): a job would be asked to save as soon as it starts"
+            f"{where('slurm_signal_delay_s', 'timeout_min')}: slurm_signal_delay_s = {delay} is not less than"
+            f" timeout_min = {minutes} ({minutes * 60} s): a job would be asked to save as soon as it starts"
         )
     if kind != "doctor":
         for name in ("nodes", "tasks_per_node"):
             if table[name] > 1:
                 raise UsageError(
-                    f"{where}: {name} = {table[name]}: a cell is one process, and each task would be another;"
+                    f"{where(name)}: {name} = {table[name]}: a cell is one process, and each task would be another;"
                     " more jobs run at once by themselves"
                 )
     if "slurm_cpus_per_gpu" in table and "slurm_gpus_per_task" not in table:
         raise UsageError(
-            f"{where}: slurm_cpus_per_gpu needs slurm_gpus_per_task instead of gpus_per_node;"
+            f"{where('slurm_cpus_per_gpu')}: slurm_cpus_per_gpu needs slurm_gpus_per_task instead of gpus_per_node;"
             " or write cpus_per_task"
         )

@@ -206,11 +206,19 @@ def _checked(name: str, path: Path | None, tables: Mapping[str, Any]) -> Profile
         merged = {**base, **shared, **own[kind]}
         if kind == "doctor":
             merged["slurm_signal_delay_s"] = min(merged["slurm_signal_delay_s"], merged["timeout_min"] * 30)
-        parameters.check_class(merged, kind, f"{where}: [{kind}]")
+        parameters.check_class(
+            merged, kind, lambda *keys, kind=kind: f"{where}: {_table_of(keys, own, kind)}"
+        )
         classes[kind] = MappingProxyType(merged)
     return Profile(
         name, path, MappingProxyType(dict(tables)), _options(tables.get("bench", {}), where), classes
     )
+
+
+def _table_of(keys: tuple[str, ...], own: Mapping[str, Mapping[str, Any]], kind: str) -> str:
+    """Where a person finds what is wrong with a class: its own table, unless it has the keys from [all]."""
+    mine = any(key in own[kind] for key in keys) or not any(key in own["all"] for key in keys)
+    return f"[{kind}]" if mine else f"[all], for {kind}"
 
 
 def _options(table: Mapping[str, Any], where: str) -> Options:
