@@ -37,6 +37,8 @@ def call(capsys, *words):
         (["--slurm", "--profile", "./nowhere.toml"], "nowhere.toml is not there"),
         (["--slurm", "--profile", "gpuu"], "unknown profile 'gpuu': did you mean 'gpu'?"),
         (["--executor", "slrum"], "slrum"),
+        (["--dry-run", "--download"], "--dry-run writes nothing"),
+        (["--slurm", "--dry-run", "--download"], "--dry-run writes nothing"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -20,7 +20,7 @@ from bench.commands.options import (
 from bench.commands.words import Voice, show_plan
 from bench.config import parse_settings
 from bench.data import registry as datasets
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.launch.device import DEVICES
 from bench.plan import Selection, make_plan
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
@@ -135,6 +135,8 @@ def command(**given: Any) -> int:
     as_json = given["as_json"]
     budget = parse_duration(given["time_budget"]) if given["time_budget"] else None
     say = Voice(as_json)
+    if given["dry_run"] and given["download"]:
+        raise UsageError("--download writes data sets and --dry-run writes nothing: leave one out")
     selection = _selection(given)
     where = executor_of(given)
     if where == "slurm":
