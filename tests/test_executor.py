@@ -79,6 +79,32 @@ def test_what_is_asked_for_is_on_record_before_it_is_run(tmp_path, capsys):
     assert len(asked.load(tmp_path / "results")) == 8
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("allocation failure: Requested node configuration is not available", 2),
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller", 0),
+        ("sbatch: error: AssocMaxSubmitJobLimit", 0),
+    ],
+)
+def test_a_dry_run_is_exit_2_where_slurm_refuses_for_good(tmp_path, capsys, monkeypatch, said, code):
+    for name, text in (
+        ("sbatch", f"echo '{said}' >&2; exit 1"),
+        ("srun", ""),
+        ("squeue", ""),
+        ("scontrol", ""),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    line = [*STUDY, "--results", tmp_path / "results", "--slurm", "--dry-run"]
+    got, out, _ = call(capsys, *line)
+    assert got == code
+    assert said.removeprefix("sbatch: error: ") in out
+    assert json.loads(call(capsys, *line, "--json")[1])["exit_code"] == code
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_dry_run_for_slurm_shows_jobs_resources_and_times_even_without_slurm(tmp_path, capsys):
     where = tmp_path / "mine.toml"
     where.write_text("[bench]\npack_minutes = 0\n[all]\nmem_gb = 3\n[pretrain]\ngpus_per_node = 1\n")

@@ -167,7 +167,8 @@ def test_a_dry_run_says_what_slurm_would_and_writes_nothing(small, tmp_path):
     assert {kind: row["jobs"] for kind, row in said["classes"].items()} == {"pretrain": 6, "probe": 6}
     assert all(row["accepted"] and "would start at" in row["says"] for row in said["classes"].values())
     assert "rough guess" in said["predicted_from"]
-    refused = submit(small, results, str(profile(tmp_path, slurm_partition="nowhere")), "--dry-run").stdout
+    nowhere = str(profile(tmp_path, slurm_partition="nowhere"))
+    refused = submit(small, results, nowhere, "--dry-run", code=2).stdout
     assert refused.count("refused: invalid partition specified: nowhere") == 2
     assert not results.exists()
     assert not small.squeue() or not queued(small, results)

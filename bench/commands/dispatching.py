@@ -3,7 +3,6 @@
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,7 +12,7 @@ from bench.commands.submission_words import Prepared, ended, foreseen, intent, t
 from bench.commands.words import Voice, command_line, counts
 from bench.errors import UsageError
 from bench.estimate import JOB_SECONDS, DeviceKind, Estimator, make_estimator
-from bench.launch.slurm.jobs import Jobs, Request
+from bench.launch.slurm.jobs import Request, foretell
 from bench.launch.slurm.packing import draft_packs
 from bench.launch.slurm.profile import Profile
 from bench.launch.slurm.work import States, choose, find_live
@@ -181,10 +180,12 @@ def dispatch(order: Order, profile: Profile, say: Voice) -> int:
 
 
 def foresee(order: Order, profile: Profile, say: Voice) -> int:
-    """What `dispatch` would submit, and what SLURM would say to it; writes nothing."""
-    from bench.launch.slurm.sbatch import forecast
+    """What `dispatch` would submit, and what SLURM would say to it; writes nothing.
 
-    broken, silent = Once(), ""
+    Returns:
+        The exit code: 2 where SLURM refuses a class of jobs.
+    """
+    broken, silent, code = Once(), "", 0
     if shutil.which("sbatch") is None or shutil.which("srun") is None:
         silent = "no SLURM here: sbatch is not found"
         ready = prepare(order, profile, None, broken)
@@ -206,13 +207,11 @@ def foresee(order: Order, profile: Profile, say: Voice) -> int:
         number = sum(draft.pack.resources == kind for draft in ready.drafts)
         text, accepted = silent, None
         if not silent:
-            folder = order.results.absolute() / "slurm"
-            code = Path(__file__).parent.parent.parent
-            jobs = Jobs(profile, kind, _request(order), folder, code, f"bench-dry-run-{kind}")
-            said = forecast(jobs.script(1), profile.classes[kind])
+            said = foretell(profile, kind, _request(order))
             text, accepted = said.text, said.accepted
-        say(f"  sbatch --test-only, {kind}: {text if accepted or silent else f'refused: {text}'}")
+            code = 2 if said.fault == "refused" else code
+        say(f"  sbatch --test-only, {kind}: {f'refused: {text}' if accepted is False else text}")
         classes[kind] = {"jobs": number, "accepted": accepted, "says": text, **profile.classes[kind]}
     say(f"nothing was submitted, nothing was written in {order.results.absolute()}")
-    foreseen(ready, classes, say)
-    return 0
+    foreseen(ready, classes, code, say)
+    return code

@@ -105,7 +105,9 @@ def _choice(names: Any) -> click.Choice:
 @data_option
 @click.option("--download", is_flag=True, help="Fetch data sets that are missing, where a program can.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
-@click.option("--dry-run", is_flag=True, help="Show the cells and write nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the cells and write nothing; exit code 2 if SLURM refuses."
+)
 @click.option("--force", is_flag=True, help="Run what is done again, from the start.")
 @click.option("--retry-failed", is_flag=True, help="Run what failed again.")
 @click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a cell fails.")

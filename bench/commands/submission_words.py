@@ -151,7 +151,7 @@ def _facts(draft: Draft) -> dict[str, Any]:
     }
 
 
-def foreseen(ready: Prepared, classes: Mapping[str, Any], say: Voice) -> None:
+def foreseen(ready: Prepared, classes: Mapping[str, Any], code: int, say: Voice) -> None:
     """The facts of a dry run."""
     order = ready.order
     say.object(
@@ -166,5 +166,6 @@ def foreseen(ready: Prepared, classes: Mapping[str, Any], say: Voice) -> None:
             "classes": classes,
             "predicted_seconds": total(ready.drafts),
             "predicted_from": ready.basis,
+            "exit_code": code,
         }
     )

@@ -135,6 +135,13 @@ def parameters(profile: Profile, kind: str, request: Request) -> dict[str, Any]:
     return {**given, "slurm_additional_parameters": more}
 
 
+def foretell(profile: Profile, kind: str, request: Request) -> sbatch.Forecast:
+    """What SLURM says to a job of a class; nothing is submitted, nothing is written below the results."""
+    code = Path(__file__).parent.parent.parent.parent
+    jobs = Jobs(profile, kind, request, request.results / "slurm", code, f"bench-dry-run-{kind}")
+    return sbatch.forecast(jobs.script(1), profile.classes[kind])
+
+
 def cancel_orphans(name: str) -> bool:
     """Cancel an array whose id never reached us: submitit has not put its work into place.
 

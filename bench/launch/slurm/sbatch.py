@@ -130,12 +130,14 @@ class Forecast:
     """What `sbatch --test-only` says of a class of jobs.
 
     Attributes:
-        accepted: whether SLURM would take it.
+        accepted: whether SLURM would take it; None when it is silent.
         text: when and where it would start, or why not.
+        fault: why it is not accepted; None when it is. Only "refused" is for good.
     """
 
-    accepted: bool
+    accepted: bool | None
     text: str
+    fault: Fault | None = None
 
 
 def forecast(script: str, asked: Mapping[str, Any]) -> Forecast:
@@ -159,7 +161,10 @@ def forecast(script: str, asked: Mapping[str, Any]) -> Forecast:
                 env=environment,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            return Forecast(False, f"sbatch does not answer: {error}")
+            return Forecast(None, f"sbatch does not answer: {error}", "silent")
     text = said(done.stderr or done.stdout)
+    if done.returncode:
+        fault = SubmitError(text).fault
+        return Forecast(None if fault == "silent" else False, text, fault)
     # The number is of no job: it is given again to the next.
-    return Forecast(done.returncode == 0, re.sub(r"^Job \d+ to start", "would start", text))
+    return Forecast(True, re.sub(r"^Job \d+ to start", "would start", text))
