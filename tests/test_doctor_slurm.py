@@ -9,6 +9,7 @@ import pytest
 
 from bench.cli import main
 from bench.launch.slurm import compare, site, storage
+from bench.launch.slurm.profile import CLASSES
 from bench.launch.slurm.trial import Trial, about_this_side
 from bench.provenance import source_hash, source_root
 
@@ -121,6 +122,12 @@ def test_options_of_slurm_alone_are_refused_without_it(capsys):
     assert "--slurm" in capsys.readouterr().err
 
 
+def test_the_longest_job_of_a_partition_is_read_as_slurm_writes_it(monkeypatch):
+    said = "PartitionName=a\n   Default=YES MaxTime=7-01:30:00\n\nPartitionName=b\n   MaxTime=UNLIMITED"
+    monkeypatch.setattr(site, "call", lambda *_: said)
+    assert site.time_limits() == site.TimeLimits("a", {"a": 7 * 1440 + 90})
+
+
 def test_a_trial_gives_up_on_a_login_node_that_does_not_answer(tmp_path, monkeypatch):
     import signal
 
@@ -183,6 +190,25 @@ def test_what_sbatch_refuses_is_one_line(cluster, tmp_path):
     code, found, _ = doctor(cluster, tmp_path, profile=PROFILE + 'slurm_partition = "nowhere"\n')
     assert code == 1
     assert "invalid partition" in found["job"]["text"]
+    assert all("invalid partition" in found[f"class {kind}"]["text"] for kind in CLASSES)
+
+
+@pytest.mark.slurm
+def test_classes_that_can_never_run_are_failed_checks(cluster, tmp_path):
+    cluster.run("scontrol", "update", "partition=low", "maxtime=60")
+    never = '[pretrain]\ncpus_per_task = 999\n[probe]\nslurm_partition = "low"\ntimeout_min = 240\n'
+    try:
+        code, found, _ = doctor(cluster, tmp_path, profile=PROFILE + never)
+    finally:
+        cluster.run("scontrol", "update", "partition=low", "maxtime=7-0")
+    assert code == 1
+    assert (found["class pretrain"]["ok"], found["class probe"]["ok"]) == (False, False)
+    assert "Requested node configuration is not available" in found["class pretrain"]["text"]
+    assert (
+        "(PartitionTimeLimit): timeout_min = 240, and partition low allows 60" in found["class probe"]["text"]
+    )
+    assert (found["class doctor"]["ok"], found["job"]["ok"]) == (True, True)
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.slurm

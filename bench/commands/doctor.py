@@ -33,8 +33,9 @@ def command(
 ) -> int:
     """Whether this machine is ready: versions, device, threads, disk, data sets, scheduler.
 
-    With --slurm: whether the cluster is. Its programs, partitions and limits are asked; the results folder is tried
-    from here and from a job, which also says what Python, torch and GPUs it finds; nothing is left behind.
+    With --slurm: whether the cluster is. Its programs, partitions and limits are asked, and whether
+    jobs of each class of the profile can ever run; the results folder is tried from here and from a job, which also
+    says what Python, torch and GPUs it finds; nothing is left behind.
 
     Exit code 1 when something is missing that a run cannot do without.
     """

@@ -1,6 +1,7 @@
 """`bench doctor --slurm`: a cluster from its login node, its shared folder, and one tiny job."""
 
 import contextlib
+import math
 import os
 import re
 import secrets
@@ -17,8 +18,8 @@ from bench.errors import BenchError
 from bench.files import read_json, write_json
 from bench.launch.outcome import one_line
 from bench.launch.slurm import compare, sbatch, site, snapshot, storage
-from bench.launch.slurm.jobs import Jobs, Request
-from bench.launch.slurm.profile import Profile
+from bench.launch.slurm.jobs import Jobs, Request, foretell
+from bench.launch.slurm.profile import CLASSES, Profile
 from bench.launch.slurm.trial import FACTS, SEEN, STARTED, Trial, about_this_side
 from bench.progress import duration
 from bench.records import open_results
@@ -61,6 +62,7 @@ class Doctor:
             with self._scratch() as scratch:
                 found = compare.folder_checks("login node", *self._storage(scratch))
                 checks += [Check("results", True, str(self.results.absolute())), *found]
+                checks += self._classes()
                 if all(check.ok is not False for check in found):
                     checks += self._job(scratch)
         except (BenchError, OSError) as error:
@@ -87,6 +89,30 @@ class Doctor:
 
     def _storage(self, scratch: Path) -> tuple[dict[str, Any], dict[str, str | None]]:
         return dict(storage.speed(scratch, self.num_bytes)), storage.promises(scratch)
+
+    def _classes(self) -> list[Check]:
+        """Whether jobs of each class of the profile can ever run here."""
+        checks, limits = [], site.time_limits()
+        for kind in CLASSES:
+            asked = self._asked() if kind == CLASS else self.profile
+            said = foretell(asked, kind, Request(self.results.absolute(), None))
+            ok, text = (None if said.fault in ("limit", "silent") else said.accepted), said.text
+            # Most sites take a job that is longer than its partition allows, and never start it.
+            names = str(asked.classes[kind].get("slurm_partition") or limits.default).split(",")
+            longest = max((limits.minutes.get(name, math.inf) for name in names), default=math.inf)
+            if ok and (minutes := asked.classes[kind]["timeout_min"]) > longest:
+                ok = False
+                text = f"it would wait for ever (PartitionTimeLimit): timeout_min = {minutes}, and partition"
+                text += f" {', '.join(names)} allows {longest:g}"
+            checks.append(Check(f"class {kind}", ok, text))
+        return checks
+
+    def _asked(self) -> Profile:
+        """The profile with the nodes of the tiny job."""
+        asked = dict(self.profile.classes[CLASS])
+        if self.nodes > 1:
+            asked |= {"nodes": self.nodes, "tasks_per_node": 1}
+        return replace(self.profile, classes={**self.profile.classes, CLASS: asked})
 
     def _job(self, scratch: Path) -> list[Check]:
         code = snapshot.take(scratch)
@@ -118,12 +144,8 @@ class Doctor:
             self._end(job, ended)
 
     def _submit(self, scratch: Path, code: Path) -> str:
-        asked = dict(self.profile.classes[CLASS])
-        if self.nodes > 1:
-            asked |= {"nodes": self.nodes, "tasks_per_node": 1}
-        profile = replace(self.profile, classes={**self.profile.classes, CLASS: asked})
         folder, request = scratch / "submitit", Request(results=scratch, root=None)
-        jobs = Jobs(profile, CLASS, request, folder, code, f"bench-{scratch.name}")
+        jobs = Jobs(self._asked(), CLASS, request, folder, code, f"bench-{scratch.name}")
         return jobs.submit_calls([Trial(str(scratch), self.num_bytes)])[0]
 
     def _until(self, path: Path, job: str, deadline: float) -> dict[str, Any] | None:

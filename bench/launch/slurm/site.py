@@ -4,6 +4,7 @@ import re
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bench import scheduler
 from bench.doctor import Check
@@ -86,12 +87,50 @@ def _preemption(config: Mapping[str, str]) -> Check:
     return Check("preemption", True, f"{kind}, {mode}, {how}")
 
 
+@dataclass(frozen=True)
+class TimeLimits:
+    """How long jobs may be.
+
+    Attributes:
+        default: name of the partition of a job that names none; "" where there is no such.
+        minutes: longest job by partition; one without a limit is not in it.
+    """
+
+    default: str
+    minutes: Mapping[str, float]
+
+
+def time_limits() -> TimeLimits:
+    """Of the partitions; none of any where SLURM is silent."""
+    try:
+        found = _records()
+    except Silent:
+        return TimeLimits("", {})
+    default = next((row["PartitionName"] for row in found if row.get("Default") == "YES"), "")
+    limits = {row["PartitionName"]: _minutes(row.get("MaxTime", "")) for row in found}
+    return TimeLimits(default, {name: limit for name, limit in limits.items() if limit is not None})
+
+
+def _minutes(text: str) -> float | None:
+    """Of [days-]hours:minutes:seconds; None for UNLIMITED."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return 1440 * days + 60 * hours + minutes + seconds / 60
+
+
+def _records() -> list[dict[str, str]]:
+    """What SLURM says of each partition."""
+    records = call("scontrol", "show", "partition").split("\n\n")
+    return [dict(re.findall(r"(\w+)=(\S*)", text)) for text in records if "PartitionName=" in text]
+
+
 def _partitions() -> list[Check]:
     try:
-        records = call("scontrol", "show", "partition").split("\n\n")
+        found = _records()
     except Silent as error:
         return [Check("partitions", False, str(error))]
-    found = [dict(re.findall(r"(\w+)=(\S*)", text)) for text in records if "PartitionName=" in text]
     if not found:
         return [Check("partitions", False, "there is none that you may use")]
     return [_partition(row) for row in found]
