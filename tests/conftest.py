@@ -16,3 +16,19 @@ def pytest_runtest_makereport(item, call):
     if report.skipped and os.environ.get("BENCH_REQUIRE_DATA") and "gpu" not in item.keywords:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} skipped although everything is at hand: {report.longrepr}"
+
+
+@pytest.fixture
+def hide(monkeypatch):
+    """Makes a folder unreadable, for root too."""
+    read = os.scandir
+
+    def now(folder):
+        def scandir(path="."):
+            if str(path) == str(folder):
+                raise PermissionError(13, "Permission denied", str(path))
+            return read(path)
+
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return now

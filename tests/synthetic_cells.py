@@ -94,12 +94,13 @@ class Cells:
         (run_dir(self.results, cell.id) / NAME).write_text(json.dumps(asdict(owner)))
         return attempt
 
-    def dispatch(self, packs: list[Pack], cluster: str = "dev") -> Dispatch:
+    def dispatch(self, packs: list[Pack], cluster: str = "dev", **more: Any) -> Dispatch:
         """Packs handed to SLURM."""
-        one = make_dispatch(
-            self.results, argv=["bench", "run", "--slurm"], host="login", user="me", cluster=cluster, profile={},
-            root=None, threads=1, code="code", packs=packs,
-        )  # fmt: skip
+        facts = {
+            "argv": ["bench", "run", "--slurm"], "host": "login", "user": "me", "cluster": cluster, "profile": {},
+            "root": None, "threads": 1, "code": "code", "packs": packs,
+        }  # fmt: skip
+        one = make_dispatch(self.results, **facts | more)
         one.write()
         return one
 

@@ -18,6 +18,7 @@ from bench.dispatches import Pack
 from bench.plan import Selection, make_plan
 from bench.run_folder import LOG
 from tests.synthetic_cells import Cells, dead
+from tests.test_status import TASK, Says
 
 SMALL = Selection(("beta-vae", "patchvae", "scratch"), ("digits",), (0, 1), preset="smoke")
 
@@ -192,6 +193,47 @@ def test_the_last_line_is_what_helps(made, capsys):
     label = made.cells[-1]
     made.done(label)
     assert follow(label.id) == f"next: bench report --results {made.results}"
+
+
+def test_what_is_new_beside_submissions_is_submitted_and_not_begun_on_the_login_node(made, capsys):
+    def follow():
+        return call(capsys, "status", "--results", made.results)[1].splitlines()[-1]
+
+    for cell in made.cells[:2]:
+        made.done(cell)
+    pack = Pack(0, "pretrain", (made.cells[0].id,), job="7", name="n")
+    run = "next: bench run -m beta-vae,patchvae,scratch -d digits -s 2 --preset smoke"
+    made.dispatch([pack], profile={"name": "old", "path": "/old.toml", "tables": {}})
+    made.dispatch([pack], profile={"name": "gpu", "path": "/my site/gpu.toml", "tables": {}}, threads=None)
+    assert follow() == f"{run} --slurm --profile '/my site/gpu.toml' --results {made.results}"
+    made.dispatch([pack], profile={"name": "", "path": None, "tables": {}}, threads=4)
+    assert follow() == f"{run} --slurm --threads 4 --results {made.results}"
+
+
+def test_done_cells_that_are_made_again_are_one_line(made, capsys, monkeypatch):
+    for cell in made.cells:
+        made.done(cell)
+    pack = Pack(5, "pretrain", tuple(cell.id for cell in made.cells[:3]), job="1200_5", name="n")
+    dispatch = made.dispatch([pack], argv=["bench", "run", "--slurm", "--force"])
+    dispatch.pack_path(pack).write_text(json.dumps({"forget": dict.fromkeys(pack.cells, 1)}))
+    monkeypatch.setattr(status, "Word", lambda: Says(TASK))
+    lines = call(capsys, "status", "--results", made.results)[1].splitlines()
+    assert lines[0].endswith("20 cells: 20 done")
+    assert lines[1] == "3 of the done are made again by jobs (--force)"
+    facts = json.loads(call(capsys, "status", "--results", made.results, "--json")[1])
+    assert [cell["again"] for cell in facts["cells"]] == 3 * [True] + 17 * [False]
+
+
+def test_submissions_that_cannot_be_read_are_told_and_nothing_is_begun_anew(made, capsys, hide):
+    fill(made)
+    hide(made.results / "slurm")
+    code, out, err = call(capsys, "status", "--results", made.results)
+    assert (code, err.count("\n")) == (0, 1)
+    assert "what was handed to SLURM is not known, so cells are as last known" in out.splitlines()[1]
+    assert "lost (1, as last known)" in out
+    assert out.splitlines()[-1] == f"next: bench status --results {made.results}"
+    facts = json.loads(call(capsys, "status", "--results", made.results, "--json")[1])
+    assert "Permission denied" in facts["slurm_unread"]
 
 
 def test_check_is_3_until_all_is_done(made, capsys):

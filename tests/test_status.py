@@ -369,3 +369,36 @@ def test_the_owner_on_disk_is_the_one_that_is_asked_about(made):
     path = run_dir(made.results, made.cells[0].id) / NAME
     path.write_text(json.dumps(asdict(replace(Owner.me(), boot_id="earlier"))))
     assert states(made.results)[0][0] == "lost"
+
+
+@pytest.mark.parametrize("job", [TASK, replace(TASK, state="PENDING", node="")])
+def test_done_cells_that_a_job_makes_again_are_done_and_told(made, job):
+    first, second, third, _ = made.cells
+    for cell in (first, second, third):
+        made.done(cell)
+    pack = Pack(5, "pretrain", (first.id, second.id), job="1200_5", name="n")
+    dispatch = made.dispatch([pack], argv=["bench", "run", "--slurm", "--force"])
+    # The second was made again since: its result is of a later attempt than those to forget.
+    dispatch.pack_path(pack).write_text(json.dumps({"forget": {first.id: 1, second.id: 0}}))
+    found = survey(made.results, word=Says(job)).cells
+    assert [(one.state, one.again) for one in found.values()][:3] == [
+        ("done", True), ("done", False), ("done", False),
+    ]  # fmt: skip
+    assert not any(one.again for one in survey(made.results, word=Says()).cells.values())
+    dispatch.cancelled_path(first.id).parent.mkdir()
+    dispatch.cancelled_path(first.id).touch()
+    assert not any(one.again for one in survey(made.results, word=Says(job)).cells.values())
+
+
+def test_where_submissions_cannot_be_read_nothing_open_is_sure(made, hide):
+    made.dispatch([Pack(5, "pretrain", (made.cells[2].id,), job="1200_5", name="n")])
+    made.done(made.cells[0])
+    made.running(made.cells[1], dead())
+    hide(made.results / "slurm")
+    said = []
+    found = survey(made.results, word=Says(), on_broken=said.append)
+    assert [(one.state, one.sure) for one in found.cells.values()] == [
+        ("done", True), ("lost", False), ("new", False), ("new", False),
+    ]  # fmt: skip
+    assert "Permission denied" in found.unread
+    assert len(said) == 1

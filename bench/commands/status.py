@@ -11,6 +11,7 @@ import click
 from bench.commands import status_words as words
 from bench.commands.options import json_option, results_option, user_path
 from bench.commands.selecting import choose, is_selected, selected_words, selection_options
+from bench.commands.status_next import next_line
 from bench.errors import UsageError
 from bench.records import Once
 from bench.scheduler import Word
@@ -46,7 +47,7 @@ def command(**given: Any) -> int:
     bench status --check || echo "not all done"
 
     \b
-    done       there is a result
+    done       there is a result, even where a job makes it again (--force)
     running    a process works on it
     retrying   its job was requeued and goes on where it was
     queued     in a job that waits, or that has others before it
@@ -93,13 +94,13 @@ def _look(given: dict[str, Any], results: Path, word: Word, broken: Once) -> Sur
 
 def _show(look: Survey | None, given: dict[str, Any]) -> None:
     if look is None:
-        follow = words.next_line(Survey(given["results"], {}), ())
+        follow = next_line(Survey(given["results"], {}), ())
         if given["as_json"]:
             click.echo(words.as_json(Survey(given["results"], {}), follow))
         else:
             click.echo(f"nothing was ever asked for in {given['results']}; next: {follow}")
         return
-    follow = words.next_line(look, selected_words(given))
+    follow = next_line(look, selected_words(given))
     if given["as_json"]:
         click.echo(words.as_json(look, follow))
         return
@@ -107,5 +108,9 @@ def _show(look: Survey | None, given: dict[str, Any]) -> None:
     lines = [words.heading(look)]
     if look.silent:
         lines.append(f"SLURM is silent, so what hangs on it is as it was last known: {look.silent}")
+    if look.unread:
+        lines.append(f"what was handed to SLURM is not known, so cells are as last known: {look.unread}")
+    if again := sum(one.again for one in look.cells.values()):
+        lines.append(f"{again} of the done are made again by jobs (--force)")
     lines += ["", *words.matrix(look, width), *words.details(look, given["everything"], width)]
     click.echo("\n".join([*lines, "", f"next: {follow}"]))

@@ -1,21 +1,17 @@
-"""What `bench status` says: a matrix of counts, then the cells that are worth a line, then what to type next."""
+"""What `bench status` says: a matrix of counts, and the cells that are worth a line."""
 
-import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.asked import Asked
 from bench.commands.options import counted
 from bench.files import dumps
-from bench.plan import Selection
 from bench.progress import duration
 from bench.scheduler.jobs import REASONS
-from bench.status import STATES, UNDER_WAY, Standing, State, Survey
+from bench.status import STATES, Standing, State, Survey
 from models import registry as methods
 
 WIDTH = 100
@@ -199,48 +195,6 @@ def details(survey: Survey, everything: bool, width: int = WIDTH) -> list[str]:
     return lines
 
 
-def next_line(survey: Survey, selection: Sequence[str]) -> str:
-    """What to type next.
-
-    Args:
-        survey: the cells.
-        selection: words of the command line that select them.
-    """
-    place = [] if survey.results == Path("results") else ["--results", str(survey.results)]
-    if survey.of("failed", "lost", "skipped", "stopped"):
-        return shlex.join(["bench", "retry", *selection, *place])
-    if survey.of(*UNDER_WAY):
-        return shlex.join(["bench", "status", *selection, "--watch", *place])
-    if not survey.cells:
-        return shlex.join(["bench", "run", *place])
-    new = [one.asked for one in survey.of("new") if one.asked is not None]
-    if new:
-        return shlex.join(["bench", "run", *run_words(new[-1]), *place])
-    return shlex.join(["bench", "report", *place])
-
-
-def run_words(one: Asked) -> list[str]:
-    """The flags of `bench run` by which a cell was asked for."""
-    asked, default = one.selection, Selection((), ())
-    seeds = list(asked["seeds"])
-    count = seeds == list(range(len(seeds)))
-    everything = list(asked["methods"]) == list(methods.METHODS)
-    words = ["-m", "all" if everything else ",".join(asked["methods"]), "-d", ",".join(asked["datasets"])]
-    words += [
-        "-s",
-        str(len(seeds)) if count else ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else ""),
-    ]
-    if tuple(asked["probes"]) != default.probes:
-        words += ["--probes", ",".join(asked["probes"])]
-    for name in ("pretrain_on", "probe_seeds", "backbone", "preset", "protocol"):
-        if asked[name] != getattr(default, name):
-            words += [f"--{name.replace('_', '-')}", str(asked[name])]
-    for key, value in asked["settings"].items():
-        words += ["--set", f"{key}={value}"]
-    words += ["--data", one.root] if one.root else []
-    return [*words, "--skip-corrupt"] if one.skip_corrupt else words
-
-
 def facts(survey: Survey, follow: str) -> dict[str, Any]:
     """The survey for a program."""
     return {
@@ -248,6 +202,7 @@ def facts(survey: Survey, follow: str) -> dict[str, Any]:
         "counts": {state: survey.counts.get(state, 0) for state in STATES},
         "done": survey.done,
         "slurm_silent": survey.silent or None,
+        "slurm_unread": survey.unread or None,
         "cells": [_facts(one) for one in survey.cells.values()],
         "next": follow,
     }
@@ -268,6 +223,7 @@ def _facts(one: Standing) -> dict[str, Any]:
         "probe_seed": config["seed"] if one.cell.kind == "probe" else None,
         "state": one.state,
         "sure": one.sure,
+        "again": one.again,
         "reason": one.reason or None,
         "attempt": one.trace.attempt.name if one.trace.attempt else None,
         "attempts": one.trace.attempts,

@@ -15,6 +15,7 @@ from bench.run_folder import RESULT, run_dir
 from bench.scheduler import Job, Unreachable, Word, cluster_name
 from bench.status.standing import STATES, Handed, Standing, State, before, judge, skipped
 from bench.status.trace import NOTHING, Trace, entries, look, read_config
+from bench.status.unseen import doubted, to_remake, unread
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class Survey:
         cells: by id, in the order in which they were asked for.
         dispatches: all that were ever handed to a scheduler, the oldest first.
         silent: why SLURM could not be asked although something hangs on it; "" when it could.
+        unread: why nobody can know what was handed to SLURM; "" when it was read. Cells are as last known then.
     """
 
     results: Path
     cells: dict[str, Standing]
     dispatches: list[Dispatch] = field(default_factory=list)
     silent: str = ""
+    unread: str = ""
 
     def of(self, *states: State) -> list[Standing]:
         """Cells with one of the states."""
@@ -119,10 +122,12 @@ def survey(
         id: look(run_dir(results, id), id, on_broken, whole) if id in there else NOTHING for id in known
     }
     dispatches = load_dispatches(results, on_broken)
+    places = jobs_of(dispatches)
+    forced = to_remake(results, (id for id in known if traces[id].done), places)
     open_jobs = {
         id: place
-        for id, place in jobs_of(dispatches).items()
-        if id in known and (whole or not traces[id].done)
+        for id, place in places.items()
+        if id in known and (whole or id in forced or not traces[id].done)
     }
     owners = {id: trace.owner for id, trace in traces.items() if trace.owner is not None}
     # One question for all, before the first claim asks about itself alone.
@@ -141,10 +146,11 @@ def survey(
             alive = _alive(trace, word)
             state, reason, sure = judge(trace, alive, job)
         held = alive is not False
-        cells[id] = Standing(one.cell, state, reason, sure, folder, trace, one.asked, job, held)
+        cells[id] = Standing(one.cell, state, reason, sure, folder, trace, one.asked, job, held, id in forced)
     _tell_queue(cells, dispatches)
     _tell_skipped(cells)
-    return Survey(results, cells, dispatches, silent)
+    hidden = unread(results)
+    return Survey(results, doubted(cells) if hidden else cells, dispatches, silent, hidden)
 
 
 def _alive(trace: Trace, word: Word) -> bool | None:

@@ -69,6 +69,7 @@ class Standing:
         asked: how it was asked for; None for a cell of a time before that was kept.
         handed: its job, if it has or had one.
         held: somebody who lives, or may live, has claimed it.
+        forced: it is done, and its submission was told to make it again and has not yet.
     """
 
     cell: Cell
@@ -80,6 +81,7 @@ class Standing:
     asked: Asked | None
     handed: Handed | None
     held: bool = False
+    forced: bool = False
 
     @property
     def id(self) -> str:
@@ -91,6 +93,11 @@ class Standing:
         """The live job that it is in."""
         job = self.handed.job if self.handed else None
         return job if job is not None and job.live else None
+
+    @property
+    def again(self) -> bool:
+        """Whether it is done and a live job makes it again."""
+        return self.forced and self.job is not None and self.handed is not None and not self.handed.cancelled
 
     @property
     def node(self) -> str:

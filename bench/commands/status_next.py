@@ -1,0 +1,68 @@
+"""What `bench status` says is to be typed next."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.asked import Asked
+from bench.plan import Selection
+from bench.status import UNDER_WAY, Survey
+from models import registry as methods
+
+
+def next_line(survey: Survey, selection: Sequence[str]) -> str:
+    """What to type next.
+
+    Args:
+        survey: the cells.
+        selection: words of the command line that select them.
+    """
+    place = [] if survey.results == Path("results") else ["--results", str(survey.results)]
+    if survey.unread:
+        # Whatever is begun anew may be in a job already.
+        return shlex.join(["bench", "status", *selection, *place])
+    if survey.of("failed", "lost", "skipped", "stopped"):
+        return shlex.join(["bench", "retry", *selection, *place])
+    if survey.of(*UNDER_WAY):
+        return shlex.join(["bench", "status", *selection, "--watch", *place])
+    if not survey.cells:
+        return shlex.join(["bench", "run", *place])
+    new = [one.asked for one in survey.of("new") if one.asked is not None]
+    if new:
+        return shlex.join(["bench", "run", *run_words(new[-1]), *_job_words(survey), *place])
+    return shlex.join(["bench", "report", *place])
+
+
+def _job_words(survey: Survey) -> list[str]:
+    """The flags by which the newest submission went to SLURM; none where there was none.
+
+    `bench retry` would run a cell that was never in a job in this process, perhaps on a login node.
+    """
+    if not survey.dispatches:
+        return []
+    newest = survey.dispatches[-1]
+    path, threads = newest.profile.get("path"), newest.threads
+    words = ["--slurm", *(["--profile", str(path)] if path else [])]
+    return [*words, *(["--threads", str(threads)] if threads else [])]
+
+
+def run_words(one: Asked) -> list[str]:
+    """The flags of `bench run` by which a cell was asked for."""
+    asked, default = one.selection, Selection((), ())
+    seeds = list(asked["seeds"])
+    count = seeds == list(range(len(seeds)))
+    everything = list(asked["methods"]) == list(methods.METHODS)
+    words = ["-m", "all" if everything else ",".join(asked["methods"]), "-d", ",".join(asked["datasets"])]
+    words += [
+        "-s",
+        str(len(seeds)) if count else ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else ""),
+    ]
+    if tuple(asked["probes"]) != default.probes:
+        words += ["--probes", ",".join(asked["probes"])]
+    for name in ("pretrain_on", "probe_seeds", "backbone", "preset", "protocol"):
+        if asked[name] != getattr(default, name):
+            words += [f"--{name.replace('_', '-')}", str(asked[name])]
+    for key, value in asked["settings"].items():
+        words += ["--set", f"{key}={value}"]
+    words += ["--data", one.root] if one.root else []
+    return [*words, "--skip-corrupt"] if one.skip_corrupt else words
