@@ -263,3 +263,14 @@ def test_nothing_at_all_is_nothing_to_remove(tmp_path, capsys, slurm):
 
 def test_amounts_are_said_as_a_person_does():
     assert [amount(n) for n in (0, 1023, 1536, 3 << 30)] == ["0 bytes", "1023 bytes", "1.5 KiB", "3.0 GiB"]
+
+
+@pytest.mark.parametrize("words", [[], ["--runs", "-m", "beta-vae"], ["--dry-run"]], ids=" ".join)
+def test_it_refuses_where_submissions_cannot_be_read(made, capsys, slurm, hide, words):
+    litter(made, made.cells[0])
+    before = tree(made.results)
+    hide(made.results / "slurm")
+    code, out, err = call(capsys, "--results", made.results, "--yes", *words)
+    assert (code, out) == (2, "")
+    assert "nothing was removed" in err.splitlines()[-1]
+    assert tree(made.results) == before

@@ -40,6 +40,8 @@ def command(**given: Any) -> int:
     broken, word = Once(), Word()
     known = known_cells(results, broken)
     everything = survey(results, known, word, broken, whole=True)
+    if everything.unread:
+        raise UsageError(f"what jobs need is not known, so nothing was removed: {everything.unread}")
     if everything.dispatches:
         # In one question, with the jobs of earlier submissions: each would be one of its own, to accounting.
         with contextlib.suppress(Unreachable):
