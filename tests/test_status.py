@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -347,20 +347,18 @@ def test_ten_thousand_cells_are_told_in_two_seconds(tmp_path):
     assert len(made.cells) > 10_000
     code = "import sys; from bench.cli import main; sys.exit(main(sys.argv[1:]))"
     environment = {"PATH": "", "PYTHONPATH": str(Path(__file__).parent.parent)}
-    best, out = 99.0, ""
-    for _ in range(5):
-        begun_at = time.perf_counter()
-        words = ["status", "--results", str(tmp_path), "--json"]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment, check=True
-        )
-        best, out = min(best, time.perf_counter() - begun_at), done.stdout
-        if best < 2:
-            break
-    found = json.loads(out)["counts"]
+    words = ["status", "--results", str(tmp_path), "--json"]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment, check=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The processor's seconds: it waits for nothing, and other tests run beside this one.
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    found = json.loads(done.stdout)["counts"]
     assert sum(found.values()) == len(made.cells)
     assert set(STATES) - {state for state, number in found.items() if number} == {"retrying"}
-    assert best < 2
+    assert spent < 2
 
 
 def test_the_owner_on_disk_is_the_one_that_is_asked_about(made):
