@@ -110,8 +110,8 @@ def test_a_decoder_that_could_not_rebuild_its_images_is_refused_before_any_work(
 
 
 def test_thousands_of_cells_are_planned_in_seconds(tmp_path):
-    begun = time.perf_counter()
+    begun = time.process_time()
     plan = make_plan(replace(SMALL, methods=tuple(METHODS), seeds=tuple(range(110))))
     assert len(plan) == 110 * (12 + 11 * 3 + 1) > 5_000
     assert {s for s, _ in states(plan, tmp_path).values()} == {"new"}
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
