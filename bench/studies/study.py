@@ -1,11 +1,15 @@
-"""What a table of a paper is: its rows, its columns, its published numbers and where they were printed.
+"""What a table of a paper is: its rows, its columns, its published numbers and the claims it is said to show.
 
 A declaration computes nothing and imports neither torch nor pandas.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from bench.studies.claim import Claim, Contrast, base_dataset
+from bench.studies.metrics import METRICS, Metric
 
 
 @dataclass(frozen=True)
@@ -14,13 +18,36 @@ class Column:
 
     Attributes:
         dataset: name of the data set that is probed.
-        freeze: freeze point.
-        metric: what is printed, in percent.
+        freeze: freeze point; None for what is measured on the pretraining itself.
+        metric: name in `bench.studies.metrics.METRICS`.
+        title: as printed, where the metric's and the freeze point's own would not do.
+        incomparable: why the paper's numbers in it cannot be held against ours; "" where they can.
+
+    Raises:
+        ValueError: no such metric, or a probe's without a freeze point.
     """
 
     dataset: str
-    freeze: str
+    freeze: str | None
     metric: str = "top1"
+    title: str | None = None
+    incomparable: str = ""
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise ValueError(f"unknown metric {self.metric!r}; allowed: {', '.join(METRICS)}")
+        if self.unit.probed and not self.freeze:
+            raise ValueError(f"a column of {self.metric} needs a freeze point")
+
+    @property
+    def unit(self) -> Metric:
+        """What its numbers are."""
+        return METRICS[self.metric]
+
+    @property
+    def kind(self) -> tuple[str | None, str]:
+        """What it shows of its data set: freeze point and metric."""
+        return self.freeze, self.metric
 
 
 @dataclass(frozen=True)
@@ -30,14 +57,15 @@ class Row:
     Attributes:
         title: as printed.
         method: name in `models.registry`.
-        published: a number a column, in percent; None where the paper has none.
+        published: a number a column, in the metric's unit; None where the paper has none; () for a row that the
+            paper lacks altogether.
         pretrain_on: data set it was pretrained on; None is the column's own.
-        settings: what differs from the method's defaults, such as {"num_parts": 8}.
+        settings: what differs from the method's defaults, in the keys of `--set`, such as {"num_parts": 8}.
     """
 
     title: str
     method: str
-    published: tuple[float | None, ...]
+    published: tuple[float | None, ...] = ()
     pretrain_on: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -55,10 +83,13 @@ class Table:
         schedule: for each data set, the paper's epochs of pretraining and of probing.
         columns: in the paper's order.
         rows: in the paper's order.
+        controls: rows that the paper lacks and a reader needs.
+        claims: what the paper says that the table shows.
         notes: what a reader must know before comparing.
 
     Raises:
-        ValueError: a row has not as many numbers as there are columns.
+        ValueError: a row has not as many numbers as there are columns, two rows or columns are the same, or a claim
+            is about rows or columns that are not there.
     """
 
     name: str
@@ -69,20 +100,121 @@ class Table:
     schedule: Mapping[str, tuple[int, int]]
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    controls: tuple[Row, ...] = ()
+    claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for row in self.rows:
-            if len(row.published) != len(self.columns):
+        self._refuse_twice("column", [(column.dataset, *column.kind) for column in self.columns])
+        self._refuse_twice("row", [row.title for row in self.every_row])
+        self._refuse_twice("claim", [claim.name for claim in self.claims])
+        for row in self.every_row:
+            if len(row.published) not in (0, len(self.columns)):
                 raise ValueError(
                     f"table {self.name}, row {row.title!r}: "
                     f"{len(row.published)} numbers for {len(self.columns)} columns"
                 )
+        for claim in self.claims:
+            self._check(claim)
+
+    def _refuse_twice(self, what: str, values: Sequence[Any]) -> None:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"table {self.name}: {what} {value!r} is there twice")
+
+    def _check(self, claim: Claim) -> None:
+        titles = [row.title for row in self.every_row]
+        for contrast in claim.contrasts:
+            for title in (contrast.a, contrast.b):
+                if title not in titles:
+                    raise ValueError(
+                        f"table {self.name}, claim {claim.name}: no row {title!r}; it has {', '.join(titles)}"
+                    )
+        for column in self.columns:
+            if claim.speaks_of(column.dataset, *column.kind):
+                claim.region(column.unit)
+        kinds = [column.kind for column in self.columns]
+        if not any(claim.speaks_of((claim.datasets or ("",))[0], *kind) for kind in kinds):
+            raise ValueError(f"table {self.name}, claim {claim.name}: it is about no column")
+
+    @property
+    def every_row(self) -> tuple[Row, ...]:
+        """The paper's rows, then the controls."""
+        return self.rows + self.controls
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """The data sets it is about, in order."""
         return tuple(dict.fromkeys(column.dataset for column in self.columns))
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What it prints, in order."""
+        return tuple(dict.fromkeys(column.unit for column in self.columns))
+
+    @property
+    def freezes(self) -> tuple[str, ...]:
+        """The freeze points of its columns, in order."""
+        return tuple(dict.fromkeys(column.freeze for column in self.columns if column.freeze is not None))
+
+    def row(self, title: str) -> Row:
+        """A row by its title.
+
+        Raises:
+            KeyError: it has no such row.
+        """
+        for row in self.every_row:
+            if row.title == title:
+                return row
+        raise KeyError(f"table {self.name} has no row {title!r}")
+
+    def number(self, row: Row, column: Column) -> float | None:
+        """What the paper prints of a row in a column, in the metric's unit; None where it prints nothing."""
+        if not row.published or column not in self.columns:
+            return None
+        return row.published[self.columns.index(column)]
+
+    def on(self, datasets: Iterable[str]) -> "Table":
+        """The same table of exactly these data sets, which the paper may lack: it has no numbers there.
+
+        Args:
+            datasets: names; a fraction ("cifar100@10%") is a data set of its own, and the paper has no number of it.
+        """
+        kinds = {column.kind: column for column in reversed(self.columns)}
+        printed = {(column.dataset, *column.kind): column for column in self.columns}
+        columns = tuple(
+            printed.get((name, *kind)) or dataclasses.replace(kinds[kind], dataset=name, incomparable="")
+            for name in dict.fromkeys(datasets)
+            for kind in dict.fromkeys(column.kind for column in self.columns)
+        )
+        rows, controls = (
+            tuple(dataclasses.replace(row, published=self._numbers(row, columns)) for row in group)
+            for group in (self.rows, self.controls)
+        )
+        return dataclasses.replace(self, columns=columns, rows=rows, controls=controls)
+
+    def _numbers(self, row: Row, columns: tuple[Column, ...]) -> tuple[float | None, ...]:
+        return tuple(self.number(row, column) for column in columns) if row.published else ()
+
+    def comparisons(self, claim: Claim) -> list[tuple[Contrast, Column]]:
+        """The pairs of rows and the columns that a claim is about; none where it is about other data sets."""
+        return [
+            (contrast, column)
+            for column in self.columns
+            if claim.speaks_of(column.dataset, *column.kind)
+            for contrast in claim.contrasts
+            if base_dataset(column.dataset) not in contrast.except_on
+        ]
+
+    def in_print(self, claim: Claim) -> list[tuple[Contrast, Column, float, bool]]:
+        """A claim held against the paper's own numbers: difference a - b, and whether it is as the claim says."""
+        found = []
+        for contrast, column in self.comparisons(claim):
+            a, b = (self.number(self.row(title), column) for title in (contrast.a, contrast.b))
+            if a is not None and b is not None:
+                low, high = claim.region(column.unit)
+                found.append((contrast, column, a - b, low < a - b < high))
+        return found
 
     def published(
         self,
@@ -94,7 +226,7 @@ class Table:
         backbone: str,
         settings: Mapping[str, Any] | None = None,
     ) -> float | None:
-        """The paper's number for a cell, in percent; None where it has none for exactly this cell.
+        """The paper's top-1 accuracy of a cell, in percent; None where it has none for exactly this cell.
 
         Args:
             method: name of the method.
@@ -111,9 +243,9 @@ class Table:
                 continue
             if dict(row.settings) != dict(settings or {}):
                 continue
-            for column, number in zip(self.columns, row.published, strict=True):
-                if (column.dataset, column.freeze) == (dataset, freeze):
-                    return number
+            for column in self.columns:
+                if (column.dataset, *column.kind) == (dataset, freeze, "top1"):
+                    return self.number(row, column)
         return None
 
 
@@ -127,6 +259,9 @@ class Study:
         citation: authors, venue, year.
         url: where to read it.
         tables: by their number.
+
+    Raises:
+        ValueError: two tables have the same name.
     """
 
     name: str
@@ -134,6 +269,11 @@ class Study:
     citation: str
     url: str
     tables: tuple[Table, ...]
+
+    def __post_init__(self) -> None:
+        names = [table.name for table in self.tables]
+        if len(set(names)) < len(names):
+            raise ValueError(f"study {self.name}: two tables have the same name among {', '.join(names)}")
 
     def table(self, name: str) -> Table:
         """A table by its number.
