@@ -120,6 +120,17 @@ def test_every_table_prints_with_the_papers_counts():
     assert printed[12].rows[-1] == ("# Parameters", "1,783,460", "4,912,259", "4,983,053")
 
 
+def test_the_kept_tables_are_those_of_the_live_modules():
+    from bench.studies import STUDIES
+
+    kept = [
+        (table.name, table.title, table.columns, table.rows) for table in STUDIES["patchvae"].architectures
+    ]
+    assert kept == [(str(t.number), t.title, t.columns, t.rows) for t in tables()], (
+        "bench list architectures --json > bench/studies/patchvae/architectures.json"
+    )
+
+
 @pytest.mark.parametrize("backbone", ["resnet18", "convnext_atto"])
 @pytest.mark.parametrize("name", ["patchvae", "beta-vae-gan", "bigan"])
 def test_methods_fit_a_backbone_of_stride_32(name, backbone):

@@ -7,10 +7,16 @@ import sys
 
 import pytest
 
-from bench.studies import STUDIES, Column, Row, Table
-from models.registry import METHODS
+from bench.studies import METRICS, STUDIES, Claim, Column, Contrast, Row, Study, Table
+from models.registry import METHODS, setting_names
 
-TABLE_1 = STUDIES["patchvae"].table("1")
+STUDY = STUDIES["patchvae"]
+TABLE_1 = STUDY.table("1")
+EVERY_CLAIM = [
+    pytest.param(table, claim, id=f"{table.name}-{claim.name}")
+    for table in STUDY.tables
+    for claim in table.claims
+]
 
 
 def number(method, dataset, freeze, pretrain_on=None, backbone="resnet9", **settings):
@@ -27,16 +33,50 @@ def test_table_1_has_ten_methods_three_data_sets_three_columns():
     assert [row.method for row in TABLE_1.rows] == [name for name, m in METHODS.items() if not m.control]
 
 
-def test_table_1_adds_up_to_the_papers():
-    """Column sums taken from the paper's text."""
-    sums = [
-        math.fsum(n or 0.0 for n in column)
-        for column in zip(*(r.published for r in TABLE_1.rows), strict=True)
-    ]
-    assert sums == pytest.approx(COLUMN_SUMS)
+# Sums of columns, taken from the paper's text.
+COLUMN_SUMS = {
+    "1": [459.75, 419.57, 327.92, 236.27, 218.90, 164.86, 299.22, 263.40, 129.52],
+    "2": [247.98, 369.44],
+    "3": [142.05, 67.46],
+    "4": [85.81, 43.35],
+    "5": [85.84, 42.61],
+    "6": [89.38, 43.28],
+    "7": [9.199, 222.433, 0.524],
+}
 
 
-COLUMN_SUMS = [459.75, 419.57, 327.92, 236.27, 218.9, 164.86, 299.22, 263.4, 129.52]
+@pytest.mark.parametrize("table", STUDY.tables, ids=lambda table: table.name)
+def test_every_table_adds_up_to_the_papers(table):
+    assert all(n is not None for row in table.rows for n in row.published)
+    columns = zip(*(row.published for row in table.rows), strict=True)
+    assert [math.fsum(column) for column in columns] == pytest.approx(COLUMN_SUMS[table.name])
+
+
+def test_all_seven_tables_are_there_and_name_where_they_are_printed():
+    assert [table.name for table in STUDY.tables] == list(COLUMN_SUMS)
+    assert all(
+        table.source.endswith(f"Table {table.name}") for table in (*STUDY.tables, *STUDY.architectures)
+    )
+
+
+@pytest.mark.parametrize("table", STUDY.tables, ids=lambda table: table.name)
+def test_every_row_is_a_method_with_settings_that_it_has(table):
+    for row in table.every_row:
+        assert row.method in METHODS
+        assert set(row.settings) <= set(setting_names(row.method))
+
+
+@pytest.mark.parametrize(("table", "claim"), EVERY_CLAIM)
+def test_every_claim_is_what_the_papers_own_numbers_say(table, claim):
+    differences = table.in_print(claim)
+    assert len(differences) == len(table.comparisons(claim)) > 0
+    if claim.over == "each":
+        assert all(holds for *_, holds in differences)
+    else:
+        mean = math.fsum(difference for _, _, difference, _ in differences) / len(differences)
+        low, high = claim.region(METRICS["top1"])
+        assert low < mean < high
+        assert not all(holds for *_, holds in differences), "then it can be claimed of each"
 
 
 def test_table_1_spot_checks():
@@ -66,6 +106,111 @@ def test_an_unknown_table_is_named():
     with pytest.raises(KeyError, match="no table '9'"):
         STUDIES["patchvae"].table("9")
     assert isinstance(TABLE_1, Table)
+
+
+def test_on_other_data_sets_a_table_has_its_columns_and_no_numbers_of_the_papers():
+    here = TABLE_1.on(["miniplaces", "cifar100", "cifar100@10%"])
+    assert here.datasets == ("miniplaces", "cifar100", "cifar100@10%")
+    assert [c.freeze for c in here.columns] == ["conv1", "conv1-3", "conv1-5"] * 3
+    assert here.row("β-VAE").published == (None, None, None, 44.12, 39.65, 28.57, None, None, None)
+    assert here.row("Random (untrained)").published == ()
+    assert here.on(TABLE_1.datasets).row("β-VAE").published[:3] == (44.12, 39.65, 28.57)
+
+
+def test_why_a_number_cannot_be_compared_stays_where_that_number_is():
+    psnr = STUDY.table("7").columns[0]
+    assert "6.02 dB" in psnr.incomparable
+    assert STUDY.table("7").on(["miniplaces"]).columns[0].incomparable == ""
+
+
+def compared(table, name):
+    claim = next(claim for claim in table.claims if claim.name == name)
+    return [(contrast.a, column.dataset) for contrast, column in table.comparisons(claim)]
+
+
+def test_a_claim_about_every_data_set_runs_over_those_that_were_run():
+    here = TABLE_1.on(["miniplaces", "cifar100@10%"])
+    datasets = [dataset for _, dataset in compared(here, "patchvae-beats-beta-vae-frozen")]
+    assert datasets == ["miniplaces"] * 4 + ["cifar100@10%"] * 4
+
+
+def test_a_claim_about_one_data_set_is_about_its_fractions_and_about_no_other():
+    here = STUDY.table("3").on(["miniplaces", "cifar100@10%"])
+    assert compared(here, "parts-help-on-cifar100") == [("N = 64", "cifar100@10%")]
+    assert compared(here, "parts-do-not-help-on-indoor67") == []
+
+
+def test_an_exception_is_left_out_on_its_data_set_alone():
+    here = TABLE_1.on(["miniplaces", "cifar100@10%"])
+    pairs = compared(here, "patchvae-beats-beta-vae-last-block")
+    assert ("PatchVAE", "miniplaces") in pairs
+    assert ("PatchVAE", "cifar100@10%") not in pairs
+    assert len(pairs) == 7
+
+
+def claim_of(**changes):
+    fields = {"name": "a-claim", "text": "", "quote": "", "where": "", "contrasts": (Contrast("a", "b"),)}
+    return Claim(**fields | changes)
+
+
+def test_the_region_of_a_claim_follows_the_direction_that_is_good():
+    inf = math.inf
+    better, worse, same = (
+        claim_of(),
+        claim_of(expect="not better", margin=1.0),
+        claim_of(expect="similar", margin=1.0),
+    )
+    assert better.region(METRICS["top1"]) == (0, inf)
+    assert better.region(METRICS["fid"]) == (-inf, 0)
+    assert claim_of(margin=2.0).region(METRICS["fid"]) == (-inf, -2.0)
+    assert worse.region(METRICS["top1"]) == (-inf, 1.0)
+    assert worse.region(METRICS["fid"]) == (-1.0, inf)
+    assert same.region(METRICS["rate"]) == (-1.0, 1.0)
+    with pytest.raises(ValueError, match="neither way of rate is better"):
+        better.region(METRICS["rate"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "A claim"}, "lower-case words"),
+        ({"contrasts": ()}, "compares no rows"),
+        ({"expect": "similar"}, "without a margin"),
+        ({"expect": "best"}, "expect is 'best'; allowed: better, not better, similar"),
+        ({"over": "most"}, "over is 'most'; allowed: each, average"),
+        ({"margin": -1.0}, "must not be negative"),
+    ],
+)
+def test_a_claim_that_says_nothing_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        claim_of(**changes)
+
+
+def test_a_claim_about_what_is_not_there_is_refused():
+    for changes, words in (
+        ({"contrasts": (Contrast("PatchVAE", "VAE"),)}, "no row 'VAE'; it has β-VAE"),
+        ({"contrasts": (Contrast("PatchVAE", "β-VAE"),), "freezes": ("conv1-9",)}, "about no column"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            dataclasses.replace(TABLE_1, claims=(claim_of(**changes),))
+    with pytest.raises(ValueError, match="with itself"):
+        Contrast("PatchVAE", "PatchVAE")
+
+
+def test_columns_and_names_are_checked():
+    with pytest.raises(ValueError, match="unknown metric 'top3'; allowed: top1"):
+        Column("cifar100", "conv1", "top3")
+    with pytest.raises(ValueError, match="top1 needs a freeze point"):
+        Column("cifar100", None)
+    with pytest.raises(ValueError, match="'β-VAE' is there twice"):
+        dataclasses.replace(TABLE_1, rows=(*TABLE_1.rows, TABLE_1.rows[0]))
+    with pytest.raises(ValueError, match="two tables have the same name"):
+        Study("x", "", "", "", (TABLE_1, TABLE_1))
+
+
+def test_the_tables_of_layers_have_the_papers_totals():
+    assert [table.name for table in STUDY.architectures] == ["8", "9", "10", "11", "12"]
+    assert all(table.totals == table.published for table in STUDY.architectures)
 
 
 def test_importing_a_study_loads_neither_torch_nor_pandas():

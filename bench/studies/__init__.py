@@ -1,5 +1,6 @@
 """One declaration a table of a paper: its rows, its columns, its published numbers, the claims it is said to show."""
 
+from bench.studies.architecture import Architecture
 from bench.studies.claim import Claim, Contrast
 from bench.studies.metrics import METRICS, Metric
 from bench.studies.patchvae import STUDY as PATCHVAE
@@ -7,4 +8,15 @@ from bench.studies.study import Column, Row, Study, Table
 
 STUDIES: dict[str, Study] = {PATCHVAE.name: PATCHVAE}
 
-__all__ = ["METRICS", "STUDIES", "Claim", "Column", "Contrast", "Metric", "Row", "Study", "Table"]
+__all__ = [
+    "METRICS",
+    "STUDIES",
+    "Architecture",
+    "Claim",
+    "Column",
+    "Contrast",
+    "Metric",
+    "Row",
+    "Study",
+    "Table",
+]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.studies.architecture import Architecture
 from bench.studies.claim import Claim, Contrast, base_dataset
 from bench.studies.metrics import METRICS, Metric
 
@@ -258,7 +259,8 @@ class Study:
         title: of the paper.
         citation: authors, venue, year.
         url: where to read it.
-        tables: by their number.
+        tables: of numbers, in the paper's order.
+        architectures: tables of layers, which nothing is run for.
 
     Raises:
         ValueError: two tables have the same name.
@@ -269,9 +271,10 @@ class Study:
     citation: str
     url: str
     tables: tuple[Table, ...]
+    architectures: tuple[Architecture, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [table.name for table in self.tables]
+        names = [table.name for table in (*self.tables, *self.architectures)]
         if len(set(names)) < len(names):
             raise ValueError(f"study {self.name}: two tables have the same name among {', '.join(names)}")
 
