@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.config import config_id, pretrain_config, probe_config
 from bench.data import registry as datasets
+from bench.data.fractions import typed_name
 from bench.errors import UsageError
 from bench.protocols import DEFAULT_PRESET
 from bench.records import Once, Run, State, load_run
@@ -81,13 +82,13 @@ class Cell:
 
 def label(config: Mapping[str, Any]) -> str:
     """What a person calls a cell, such as "patchvae cifar100 seed 0 conv1-5"."""
-    name = config["dataset"]["name"]
+    name = typed_name(config["dataset"])
     if config["kind"] == "pretrain":
         return f"{config['method']} {name} seed {config['seed']} pretrain"
     pretrain = config["pretrain"]
     words = [pretrain["method"], name, "seed", str(pretrain["seed"])]
-    if pretrain["dataset"]["name"] != name:
-        words.append(f"from {pretrain['dataset']['name']}")
+    if pretrain["dataset"] != config["dataset"]:
+        words.append(f"from {typed_name(pretrain['dataset'])}")
     words.append(config["freeze"] if config["freeze"] != "none" else "end to end")
     if config["seed"] != pretrain["seed"]:
         words.append(f"probe seed {config['seed']}")

@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 
+from bench.data.fractions import split_fraction
 from bench.errors import UsageError, choice_error
 
 # Freeze points of the backbones that planning must not wait for timm to know.
@@ -31,7 +32,7 @@ def select(
         what: what they are, for the error.
         texts: names with commas, `all`, globs; `!x` takes out what x means.
         allowed: every name there is.
-        open_prefix: names that begin so are taken as they are ("folder:").
+        open_prefix: names that begin so are taken as they are ("folder:"), and so are fractions of data sets.
 
     Raises:
         UsageError: a name or a glob that means nothing, or nothing is left.
@@ -46,7 +47,7 @@ def select(
         word = part.removeprefix("!")
         if word == "all":
             means = names
-        elif open_prefix and word.startswith(open_prefix):
+        elif open_prefix and (word.startswith(open_prefix) or split_fraction(word)[1] is not None):
             means = [word]
         elif any(mark in word for mark in "*?["):
             means = fnmatch.filter(names, word)

@@ -15,6 +15,7 @@ from bench.commands.options import counted
 from bench.config import parse_settings
 from bench.data import registry as datasets
 from bench.data.folders import PREFIX, split_size
+from bench.data.fractions import FRACTION, split_fraction, typed_name
 from bench.errors import UsageError
 from bench.plan import Cell
 from bench.protocols import PRESETS, PROTOCOLS, preset_epochs
@@ -153,7 +154,7 @@ def _tests(given: Mapping[str, Any], known: Mapping[str, Known]) -> _Tests:
         tests.both.append(lambda one: pretraining(one.cell)["backbone"] == backbone)
     if (origin := given["pretrain_on"]) is not None:
         datasets.spec(origin)
-        tests.both.append(lambda one: pretraining(one.cell)["dataset"]["name"] == _identity(origin))
+        tests.both.append(lambda one: typed_name(pretraining(one.cell)["dataset"]) == _identity(origin))
     if given["dataset_names"]:
         tests.probe.append(_on_datasets(given["dataset_names"], known))
     if given["probes"]:
@@ -194,7 +195,9 @@ def _values(known: Mapping[str, Known], key: Callable[[Known], str]) -> dict[str
 
 def _identity(name: str) -> str:
     """The name by which a configuration knows a data set."""
-    return PREFIX + Path(split_size(name)[0]).name if name.startswith(PREFIX) else name
+    whole, fraction = split_fraction(name)
+    known = PREFIX + Path(split_size(whole)[0]).name if whole.startswith(PREFIX) else whole
+    return typed_name({"name": known, FRACTION: fraction})
 
 
 def _on_datasets(texts: tuple[str, ...], known: Mapping[str, Known]) -> Test:
@@ -210,7 +213,7 @@ def _on_datasets(texts: tuple[str, ...], known: Mapping[str, Known]) -> Test:
     def test(one: Known) -> bool:
         if one.asked is not None:
             return one.cell.source in sources
-        return one.cell.config["dataset"]["name"] in identities
+        return typed_name(one.cell.config["dataset"]) in identities
 
     return test
 
@@ -276,7 +279,7 @@ def describe(known: Iterable[Known]) -> str:
     names = list(dict.fromkeys(cell.method for cell in cells))
     if len(names) > 6:
         names = [*names[:5], f"{len(names) - 5} more"]
-    sets = list(dict.fromkeys(cell.config["dataset"]["name"] for cell in cells))
+    sets = list(dict.fromkeys(typed_name(cell.config["dataset"]) for cell in cells))
     seeds = sorted({pretraining(cell)["seed"] for cell in cells})
     runs = f"{seeds[0]}-{seeds[-1]}" if len(seeds) > 1 else str(seeds[0])
     points = list(dict.fromkeys(_freeze(Known(cell, None)) for cell in cells if cell.kind == "probe"))

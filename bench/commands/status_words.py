@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from bench.commands.options import counted
+from bench.data.fractions import typed_name
 from bench.files import dumps
 from bench.progress import duration
 from bench.scheduler.jobs import REASONS
@@ -64,7 +65,7 @@ def matrix(survey: Survey, width: int = WIDTH) -> list[str]:
     counted: dict[str, dict[str, Counter[State]]] = {}
     names: dict[str, None] = {}
     for one in survey.cells.values():
-        name = one.cell.config["dataset"]["name"]
+        name = typed_name(one.cell.config["dataset"])
         names.setdefault(name)
         counted.setdefault(one.cell.method, {}).setdefault(name, Counter())[one.state] += 1
     order = [name for name in methods.METHODS if name in counted]
@@ -217,7 +218,7 @@ def _facts(one: Standing) -> dict[str, Any]:
         "kind": one.cell.kind,
         "label": one.cell.label,
         "method": one.cell.method,
-        "dataset": config["dataset"]["name"],
+        "dataset": typed_name(config["dataset"]),
         "seed": pretrain["seed"],
         "freeze": config.get("freeze"),
         "probe_seed": config["seed"] if one.cell.kind == "probe" else None,

@@ -3,6 +3,7 @@
 A new data set is a function `(DatasetSpec, root) -> Source` and a row of `DATASETS`.
 """
 
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data import folders
+from bench.data.fractions import FRACTION, split_fraction, take
 from bench.data.source import DatasetSpec, Progress, Source
 from bench.errors import DataError, UsageError, choice_error
 
@@ -110,9 +112,16 @@ PLANNED = ("imagenet", "places205")
 def spec(name: str) -> DatasetSpec:
     """The row of a data set, or one made for `folder:PATH` or `folder:PATH@SIZE`.
 
+    A fraction (`cifar100@10%`) has the row of its data set; only its number of training images is its own.
+
     Raises:
         UsageError: no such data set; names the nearest one.
     """
+    whole, fraction = split_fraction(name)
+    if fraction is not None:
+        row = spec(whole)
+        count = None if row.num_train is None else max(1, round(fraction * row.num_train))
+        return dataclasses.replace(row, num_train=count)
     if name.startswith(folders.PREFIX):
         path, size = folders.split_size(name)
         if not path:
@@ -151,7 +160,7 @@ def locate(name: str, root: Path | None) -> dict[str, Any]:
         UsageError: no such data set.
         DataError: it is not there or not whole; says what to download from where into which folder.
     """
-    source = _find(spec(name), root)
+    source = _find(spec(split_fraction(name)[0]), root)
     files = source.list_files()
     return {"name": name, "where": None if source.where is None else str(source.where), "files": len(files)}
 
@@ -165,8 +174,11 @@ def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> dict[s
         UsageError: no such data set.
         DataError: a `folder:` is not there or not usable.
     """
+    name, fraction = split_fraction(name)
     row = spec(name)
     about: dict[str, Any] = {"name": row.name, "version": row.version}
+    if fraction is not None:
+        about[FRACTION] = fraction
     if name.startswith(folders.PREFIX):
         source = _find(row, root)
         listing = [(file.path, file.size) for file in source.list_files()]
@@ -188,7 +200,8 @@ def load(
     """The arrays of a data set, decoded on the first call and memory-mapped from then on.
 
     Args:
-        name: of a row of `DATASETS`, or `folder:PATH`, or `folder:PATH@SIZE`.
+        name: of a row of `DATASETS`, or `folder:PATH`, or `folder:PATH@SIZE`; `@10%` after it takes a tenth of
+            the training images.
         root: the data folder; None for data that need none.
         skip_corrupt: leave out files that cannot be decoded (`Dataset.corrupt`) instead of refusing.
         min_side: refuse images with fewer pixels on the shorter side; a backbone's stride.
@@ -200,9 +213,11 @@ def load(
     """
     from bench.data.prepare import prepared
 
-    row = spec(name)
+    whole, fraction = split_fraction(name)
+    row = spec(whole)
     root = None if root is None else Path(root).absolute()
-    return prepared(row, _find(row, root), root, skip_corrupt, min_side, progress)
+    data = prepared(row, _find(row, root), root, skip_corrupt, min_side, progress)
+    return data if fraction is None else take(data, name, fraction)
 
 
 def describe(name: str, root: Path | None) -> dict[str, Any]:
@@ -235,7 +250,7 @@ def download(name: str, root: Path | None) -> None:
     Raises:
         DataError: it cannot; says how to get the data by hand.
     """
-    row = spec(name)
+    row = spec(split_fraction(name)[0])
     if row.loader.startswith("bench.data.cifar:") and root is not None:
         from bench.data import cifar
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench import asked
 from bench.asked import Asked
 from bench.claims import Owner
+from bench.data.fractions import typed_name
 from bench.dispatches import CANCELLED, Dispatch, Pack, jobs_of, load_dispatches
 from bench.plan import Cell, label
 from bench.records import Once, check_results
@@ -88,7 +89,7 @@ def known_cells(results: Path, on_broken: Callable[[str], None] | None = None) -
             continue
         config = read_config(run_dir(results, name), name, on_broken)
         if config is not None:
-            cell = Cell(config, str(config["dataset"]["name"]))
+            cell = Cell(config, typed_name(config["dataset"]))
             cell.__dict__["id"] = name
             others.append(Known(cell, None))
     others.sort(key=lambda known: (known.cell.method, label(known.cell.config)))
