@@ -2,11 +2,9 @@
 
 from bench.studies.architecture import Architecture
 from bench.studies.claim import Claim, Contrast
+from bench.studies.load import STUDIES, load_study
 from bench.studies.metrics import METRICS, Metric
-from bench.studies.patchvae import STUDY as PATCHVAE
 from bench.studies.study import Column, Row, Study, Table
-
-STUDIES: dict[str, Study] = {PATCHVAE.name: PATCHVAE}
 
 __all__ = [
     "METRICS",
@@ -19,4 +17,5 @@ __all__ = [
     "Row",
     "Study",
     "Table",
+    "load_study",
 ]

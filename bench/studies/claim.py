@@ -5,15 +5,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from bench.data.fractions import split_fraction
 from bench.studies.metrics import Metric
 
 Expectation = Literal["better", "not better", "similar"]
 Over = Literal["each", "average"]
-
-
-def base_dataset(name: str) -> str:
-    """The data set that a fraction is of: "cifar100" of "cifar100@10%"."""
-    return re.sub(r"@[\d.]+%$", "", name)
 
 
 @dataclass(frozen=True)
@@ -106,7 +102,7 @@ class Claim:
     def speaks_of(self, dataset: str, freeze: str | None, metric: str) -> bool:
         """Whether it is about a column; what it says of a data set it says of a fraction of it."""
         return (
-            (self.datasets is None or base_dataset(dataset) in self.datasets)
+            (self.datasets is None or split_fraction(dataset)[0] in self.datasets)
             and (self.freezes is None or freeze in self.freezes)
             and (self.metrics is None or metric in self.metrics)
         )

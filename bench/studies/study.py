@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.data.fractions import split_fraction
 from bench.studies.architecture import Architecture
-from bench.studies.claim import Claim, Contrast, base_dataset
+from bench.studies.claim import Claim, Contrast
 from bench.studies.metrics import METRICS, Metric
 
 
@@ -204,7 +205,7 @@ class Table:
             for column in self.columns
             if claim.speaks_of(column.dataset, *column.kind)
             for contrast in claim.contrasts
-            if base_dataset(column.dataset) not in contrast.except_on
+            if split_fraction(column.dataset)[0] not in contrast.except_on
         ]
 
     def in_print(self, claim: Claim) -> list[tuple[Contrast, Column, float, bool]]:
