@@ -151,57 +151,6 @@ def test_marking_says_when_it_cannot_tell():
     assert stats.compare_to_best({}) == {}
 
 
-def correctness(rng, difference, seed_sd, seeds, images):
-    """Two methods' correct images: skill varies by seed and method, difficulty by image and method."""
-    easy = rng.normal(0, 0.2, images)
-    out = []
-    for shift in (difference, 0.0):
-        skill = 0.3 + shift + easy + rng.normal(0, 0.08, images)
-        out.append(
-            {(s, 0): skill + rng.normal(0, seed_sd) + rng.normal(0, 0.05, images) for s in range(seeds)}
-        )
-    return out
-
-
-@pytest.mark.parametrize(("seed_sd", "seeds", "images"), [(0.01, 3, 300), (0.02, 5, 200), (0.001, 3, 300)])
-def test_claim_covers_other_seeds_and_other_images(seed_sd, seeds, images):
-    rng = np.random.default_rng(seeds * images)
-    trials, hits, seeds_only = 800, 0, 0
-    for _ in range(trials):
-        a, b = correctness(rng, 0.05, seed_sd, seeds, images)
-        c = stats.claim(a, b)
-        assert c is not None
-        hits += abs(c.difference - 0.05) <= c.half
-        d = stats.paired_difference({k: v.mean() for k, v in a.items()}, {k: v.mean() for k, v in b.items()})
-        assert d is not None
-        seeds_only += d.estimate.low <= 0.05 <= d.estimate.high
-        assert c.difference == pytest.approx(d.estimate.mean)
-    margin = 2.5 * math.sqrt(0.05 * 0.95 / trials)
-    assert hits / trials >= 0.95 - margin
-    if seed_sd < 0.005:
-        assert seeds_only / trials < 0.9
-
-
-def test_claim_with_negligible_image_variance_is_the_paired_t_interval():
-    seeds = [0.31, 0.33, 0.30]
-    a = {(s, 0): np.full(10_000, v) for s, v in enumerate(seeds)}
-    b = {(s, 0): np.full(10_000, 0.3) for s in range(3)}
-    c = stats.claim(a, b)
-    expected = stats.t_interval([v - 0.3 for v in seeds])
-    assert c is not None
-    assert c.half == pytest.approx(expected.half)
-    assert c.df == pytest.approx(2)
-
-
-def test_claim_needs_two_seeds_and_the_same_images():
-    one = {(0, 0): np.array([True, False, True])}
-    assert stats.claim(one, one) is None
-    two = {(s, 0): np.array([True, False, True]) for s in range(2)}
-    assert stats.claim(two, two) is None
-    with pytest.raises(ValueError, match="cannot be paired"):
-        stats.claim(two, {pair: np.array([True]) for pair in two})
-
-
 def test_importing_stats_does_not_load_scipy():
     import subprocess
     import sys

@@ -1,0 +1,83 @@
+"""The sum of two t variables: right to the last digits that matter, and its test keeps what it promises."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import integrate, special
+from scipy import stats as reference
+
+from bench.stats import Spread, t_p_value, t_quantile
+
+
+@pytest.mark.parametrize("df", [1, 2, 4, 9, 359])
+@pytest.mark.parametrize("test_variance", [0.01, 1.0, 100.0])
+def test_p_is_the_integral_over_one_of_the_two(df, test_variance):
+    for difference in (0.5, 3.0, 20.0):
+
+        def given(z, difference=difference):
+            return (
+                reference.t.pdf(z, 1339) * 2 * special.stdtr(df, -difference + z * math.sqrt(test_variance))
+            )
+
+        turn = difference / math.sqrt(test_variance)
+        expected = integrate.quad(given, -40, 40, points=[0, min(39, turn)], limit=500, epsabs=1e-12)[0]
+        ours = Spread(1.0, df, test_variance, 1339).p_value(difference)
+        assert ours == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("df", [1, 2, 4, 29])
+def test_it_is_students_where_one_variance_vanishes(df):
+    for x in (0.5, 2.0, 12.0):
+        assert Spread(4.0, df).p_value(x) == pytest.approx(t_p_value(x / 2, df))
+        assert Spread(4.0, df, 1e-14, 999).p_value(x) == pytest.approx(t_p_value(x / 2, df), abs=1e-7)
+        assert Spread(1e-14, df, 4.0, 999).p_value(x) == pytest.approx(t_p_value(x / 2, 999), abs=1e-6)
+    assert Spread(4.0, df).half_width() == 2 * t_quantile(df)
+    assert t_quantile(math.inf) == pytest.approx(1.959964)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.999])
+@pytest.mark.parametrize("share", [1e-6, 0.1, 0.5, 0.9, 1 - 1e-6])
+def test_the_interval_ends_where_p_is_its_level(share, level):
+    for df in (1, 2, 9):
+        spread = Spread(share, df, 1 - share, 1339)
+        assert spread.p_value(spread.half_width(level)) == pytest.approx(1 - level, rel=1e-8)
+
+
+def test_no_p_without_a_spread():
+    with pytest.raises(ValueError, match="without a spread"):
+        Spread(0.0, 2, 1.0, 99).p_value(1.0)
+
+
+def sizes(reach, df):
+    """False alarms of a two-sided test for seeds' shares of the true variance, the test images' part known.
+
+    `reach(seed_variance, test_variance)` is the half width that the test takes from an estimate.
+    """
+    drawn = special.chdtri(df, 1 - (np.arange(200) + 0.5) / 200) / df
+    return [
+        float(np.mean([2 * special.ndtr(-reach(r * w, 1 - r)) for w in drawn]))
+        for r in (0.02, 0.2, 0.5, 0.8, 0.95, 0.99)
+    ]
+
+
+@pytest.mark.parametrize("df", [1, 2, 4])
+@pytest.mark.parametrize("alpha", [0.05, 0.005])
+def test_the_share_of_false_alarms_is_at_most_the_level(df, alpha):
+    ours = sizes(lambda seed, test: Spread(seed, df, test).half_width(1 - alpha), df)
+    assert max(ours) <= alpha * 1.01
+    assert ours[-1] >= 0.8 * alpha
+
+
+def test_satterthwaites_degrees_of_freedom_promise_more_than_they_hold():
+    """Why the interval has not the usual approximation."""
+
+    def satterthwaite(df):
+        def reach(seed, test):
+            return t_quantile(min(1e6, (seed + test) ** 2 / (seed**2 / df))) * math.sqrt(seed + test)
+
+        return max(sizes(reach, df))
+
+    assert satterthwaite(1) > 0.12
+    assert satterthwaite(2) > 0.07
+    assert satterthwaite(4) > 0.055
