@@ -9,15 +9,17 @@ backbone, they are averaged first: they share its luck, and counted apart they w
 
 from bench.stats.baseline import BaselineDifference, against_baseline
 from bench.stats.claims import (
+    HIGHER,
+    LOWER,
     ClaimData,
     ClaimResult,
     ClaimVerdict,
     Contrast,
     ContrastData,
-    Direction,
+    Region,
     judge,
 )
-from bench.stats.contrasts import Measured, measure
+from bench.stats.contrasts import Measured, Pair, measure
 from bench.stats.crossed import Claim, Correct, claim
 from bench.stats.distributions import LEVEL, Spread, t_p_value, t_quantile
 from bench.stats.intervals import (
@@ -35,7 +37,9 @@ from bench.stats.marking import Standing, Verdict, compare_to_best, holm
 from bench.stats.planning import power_of, seeds_to_separate
 
 __all__ = [
+    "HIGHER",
     "LEVEL",
+    "LOWER",
     "BaselineDifference",
     "Claim",
     "ClaimData",
@@ -45,9 +49,10 @@ __all__ = [
     "ContrastData",
     "Correct",
     "Difference",
-    "Direction",
     "Estimate",
     "Measured",
+    "Pair",
+    "Region",
     "Scores",
     "SeedPair",
     "Spread",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from bench.stats.contrasts import measure
+from bench.stats.contrasts import Pair, measure
 from bench.stats.crossed import Correct
 from bench.stats.intervals import Scores
 from bench.stats.marking import holm_of_tested
@@ -62,7 +62,7 @@ def against_baseline(
         for row, scores in rows.items():
             if row == baseline:
                 continue
-            d = measure(scores, own, known.get(row), known.get(baseline), 1 - alpha)
+            d = measure([Pair(scores, own, known.get(row), known.get(baseline))], 1 - alpha)
             if d is not None:
                 found[column, row] = BaselineDifference(
                     d.difference, d.half, d.n, d.p_value(), None, d.by_image

@@ -1,22 +1,29 @@
 """What a paper says, and whether the runs support it: claims of one or several contrasts, judged as one table."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from bench.stats.contrasts import Measured, measure
+from bench.stats.contrasts import Measured, Pair, measure
 from bench.stats.crossed import Correct
 from bench.stats.intervals import Scores
 from bench.stats.marking import holm_of_tested
 from bench.stats.planning import seeds_to_separate
 
-Direction = Literal["higher", "lower", "similar"]
 ClaimVerdict = Literal["supported", "contradicted", "undecided", "not run"]
+Over = Literal["each", "average"]
+
+Region = tuple[float, float]
+"""The open interval in which a difference a - b lies if a claim is true: (-0.01, 0.01) is similar within a point."""
+
+HIGHER: Region = (0.0, math.inf)
+LOWER: Region = (-math.inf, 0.0)
 
 
 @dataclass(frozen=True)
 class ContrastData:
-    """One pair of rows in one column: what is known of a and of b.
+    """One pair of rows in one column: what is known of a and of b, and what is expected of a - b.
 
     Attributes:
         name: unique in its claim; comes back with the result.
@@ -25,7 +32,7 @@ class ContrastData:
         correct_a: bool [n_test] for each pair of seeds: which test images were right, the same images in the same
             order as b's. None where predictions are absent or the metric is no share of right answers.
         correct_b: the same of b.
-        direction: what is expected of a - b here; None is the claim's.
+        region: where a - b lies if the claim is true, in the unit of the scores (of FID, less is better: LOWER).
     """
 
     name: str
@@ -33,7 +40,12 @@ class ContrastData:
     b: Scores
     correct_a: Correct | None = None
     correct_b: Correct | None = None
-    direction: Direction | None = None
+    region: Region = HIGHER
+
+    @property
+    def pair(self) -> Pair:
+        """The data alone."""
+        return Pair(self.a, self.b, self.correct_a, self.correct_b)
 
 
 @dataclass(frozen=True)
@@ -41,21 +53,18 @@ class ClaimData:
     """A claim and the data to judge it by.
 
     Attributes:
-        name: unique in its table; comes back with the result.
-        direction: what is expected of a - b: "higher", "lower" (of the number, also where less is better), or
-            "similar": nearer to zero than the margin.
-        contrasts: all of them must hold.
-        margin: for "similar", in the unit of the scores (0.01 is one point of accuracy).
+        name: comes back with the result.
+        contrasts: what it speaks of.
+        over: "each": it must hold for every contrast. "average": for the mean difference over all of them.
 
     Raises:
-        ValueError: no contrasts, two of one name, an unknown direction, or a margin that is missing, not above
-            zero or of no use.
+        ValueError: no contrasts, two of one name, a region that excludes nothing or everything, or an average of
+            contrasts with several regions.
     """
 
     name: str
-    direction: Direction
     contrasts: tuple[ContrastData, ...]
-    margin: float | None = None
+    over: Over = "each"
 
     def __post_init__(self) -> None:
         names = [contrast.name for contrast in self.contrasts]
@@ -63,16 +72,16 @@ class ClaimData:
             raise ValueError(
                 f"claim {self.name!r} needs contrasts, each with a name of its own; it has {names}"
             )
-        directions = {contrast.direction or self.direction for contrast in self.contrasts}
-        if unknown := directions - set(get_args(Direction)):
-            allowed = ", ".join(get_args(Direction))
-            raise ValueError(f"claim {self.name!r}: unknown direction {unknown.pop()!r}; allowed: {allowed}")
-        wanted = "similar" in directions
-        if wanted != (self.margin is not None) or (self.margin is not None and not self.margin > 0):
+        if self.over not in get_args(Over):
             raise ValueError(
-                f"claim {self.name!r}: a margin above zero goes with the direction similar, and with no other;"
-                f" it is {self.margin}"
+                f"claim {self.name!r}: over is {self.over!r}; allowed: {', '.join(get_args(Over))}"
             )
+        regions = {contrast.region for contrast in self.contrasts}
+        for low, high in regions:
+            if not low < high or (math.isinf(low) and math.isinf(high)):
+                raise ValueError(f"claim {self.name!r}: a difference in ({low}, {high}) is no claim")
+        if self.over == "average" and len(regions) > 1:
+            raise ValueError(f"claim {self.name!r}: one average cannot lie in {len(regions)} regions")
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,12 @@ class Contrast:
 
     Attributes:
         name: as given.
-        direction: what was expected.
+        region: where the difference lies if the claim is true.
         n: pretraining seeds in common; 0 where a or b was not run.
         difference: mean a - b, in the unit of the scores; None where n is 0.
         half: half width of its interval; None where there is no spread.
-        bound: where the expectation ends: 0, or for "similar" the nearer of -margin and margin.
-        as_expected: whether the difference lies on the expected side of the bound; None where n is 0.
+        as_expected: whether the difference lies in the region; None where n is 0.
+        bound: the end of the region that is nearest to the difference; None where n is 0.
         p: two-sided, of the difference being `bound`; None without a spread.
         p_adjusted: Holm over the contrasts of the claim.
         seed_variance: the seeds' part of the variance of `difference`.
@@ -99,12 +108,12 @@ class Contrast:
     """
 
     name: str
-    direction: Direction
+    region: Region
     n: int
     difference: float | None = None
     half: float | None = None
-    bound: float = 0.0
     as_expected: bool | None = None
+    bound: float | None = None
     p: float | None = None
     p_adjusted: float | None = None
     seed_variance: float | None = None
@@ -125,9 +134,10 @@ class ClaimResult:
     Attributes:
         name: as given.
         verdict: "supported", "contradicted", "undecided" (there are data, and they cannot tell), "not run".
-        p: of the claim by itself, two-sided; None where no contrast could be tested.
+        p: of the claim by itself, two-sided; None where nothing could be tested.
         p_adjusted: Holm over the claims of the table; the verdict goes by it.
         contrasts: in the order given.
+        average: of a claim over an average, their mean difference; else None.
     """
 
     name: str
@@ -135,12 +145,13 @@ class ClaimResult:
     p: float | None
     p_adjusted: float | None
     contrasts: tuple[Contrast, ...]
+    average: Contrast | None = None
 
     @property
     def by_image(self) -> bool:
-        """Whether every contrast that was run counts the test images as a sample."""
-        run = [contrast for contrast in self.contrasts if contrast.n]
-        return bool(run) and all(contrast.by_image for contrast in run)
+        """Whether all that was tested counts the test images as a sample."""
+        tested = [c for c in ((self.average,) if self.average else self.contrasts) if c.n]
+        return bool(tested) and all(contrast.by_image for contrast in tested)
 
     @property
     def missing(self) -> int:
@@ -151,19 +162,19 @@ class ClaimResult:
 def judge(claims: Sequence[ClaimData], alpha: float = 0.05) -> list[ClaimResult]:
     """Judge the claims of one table.
 
-    Every p is two-sided, so what it decides can be read off the intervals (before correction): "higher" is
-    supported where the interval lies above zero, contradicted where below; "similar" is supported where it lies
-    within the margins, contradicted where wholly outside. One side has half of alpha. That is stricter than the
-    textbook's equivalence test (TOST), which gives each side the whole of it.
+    Every p is two-sided, so what it decides can be read off the intervals (before correction): a contrast speaks
+    for the claim where its interval lies in the region, against it where wholly outside. Each end of the interval
+    has half of alpha. For "similar within a margin" that is stricter than the textbook's equivalence test (TOST),
+    which gives each end the whole of it.
 
-    Supported: every contrast is significant in its direction (intersection-union: the largest p is the claim's,
-    none is corrected for the others). Contradicted: some contrast is significant in the other direction, Holm
-    over the claim's contrasts (the smallest such adjusted p is the claim's). At most one of the two can be.
-    Both then stand Holm's correction over the table's claims, so that the chance of any false verdict in the
-    table is at most alpha. A claim none of whose contrasts could be tested takes no part in the correction.
+    Supported: every contrast speaks for it (intersection-union: the largest p is the claim's, none is corrected for
+    the others). Contradicted: some contrast speaks against it, Holm over the claim's contrasts (the smallest such
+    adjusted p is the claim's). At most one of the two can be. A claim over an average has one p, its mean's. All of
+    them then stand Holm's correction over the table's claims, so that the chance of any false verdict in the table
+    is at most alpha. A claim of which nothing could be tested takes no part in the correction.
 
-    One shared seed, or seeds that agree to the last image, decide nothing; nor does a claim with contrasts that
-    were not run count as supported.
+    One shared seed, or seeds that agree to the last image, decide nothing. A claim with contrasts that were not
+    run is never supported, and an average over them is not taken.
 
     Args:
         claims: the table.
@@ -172,39 +183,62 @@ def judge(claims: Sequence[ClaimData], alpha: float = 0.05) -> list[ClaimResult]
     Returns:
         A result for each claim, in order.
     """
-    contrasts = [tuple(_contrasts(claim, alpha)) for claim in claims]
-    evidence = [_evidence(own) for own in contrasts]
-    adjusted = holm_of_tested([p for p, _ in evidence])
-    return [
-        ClaimResult(claim.name, _verdict(own, holds, p_adjusted, alpha), p, p_adjusted, own)
-        for claim, own, (p, holds), p_adjusted in zip(claims, contrasts, evidence, adjusted, strict=True)
-    ]
+    judged = [_measure(claim, alpha) for claim in claims]
+    adjusted = holm_of_tested([result.p for result in judged])
+    return [_decide(result, p, alpha) for result, p in zip(judged, adjusted, strict=True)]
 
 
-def _contrasts(claim: ClaimData, alpha: float) -> list[Contrast]:
-    found = []
-    for data in claim.contrasts:
-        direction = data.direction or claim.direction
-        measured = measure(data.a, data.b, data.correct_a, data.correct_b, 1 - alpha)
-        if measured is None:
-            found.append(Contrast(data.name, direction, n=0))
-        else:
-            found.append(_contrast(data.name, direction, measured, claim.margin or 0.0, alpha))
+def _measure(claim: ClaimData, alpha: float) -> ClaimResult:
+    """The claim by itself, its verdict as far as it goes without a correction."""
+    found = [_contrast(data.name, data.region, [data.pair], alpha) for data in claim.contrasts]
     adjusted = holm_of_tested([contrast.p for contrast in found])
-    return [replace(contrast, p_adjusted=p) for contrast, p in zip(found, adjusted, strict=True)]
+    contrasts = tuple(replace(c, p_adjusted=p) for c, p in zip(found, adjusted, strict=True))
+    average = None
+    if claim.over == "average":
+        complete = all(contrast.n for contrast in contrasts)
+        pairs = [data.pair for data in claim.contrasts] if complete else []
+        average = _contrast(claim.name, claim.contrasts[0].region, pairs, alpha)
+        average = replace(average, p_adjusted=average.p)
+    tested = contrasts if average is None else (average,)
+    against = [c.p_adjusted for c in tested if c.p_adjusted is not None and c.as_expected is False]
+    p = [c.p for c in tested if c.p is not None]
+    if not any(contrast.n for contrast in contrasts):
+        return ClaimResult(claim.name, "not run", None, None, contrasts, average)
+    if not p:
+        return ClaimResult(claim.name, "undecided", None, None, contrasts, average)
+    if len(p) == len(tested) and all(contrast.as_expected for contrast in tested):
+        return ClaimResult(claim.name, "supported", max(p), None, contrasts, average)
+    return ClaimResult(claim.name, "contradicted", min(against, default=1.0), None, contrasts, average)
 
 
-def _contrast(name: str, direction: Direction, measured: Measured, margin: float, alpha: float) -> Contrast:
+def _decide(result: ClaimResult, p_adjusted: float | None, alpha: float) -> ClaimResult:
+    if p_adjusted is None:
+        return result
+    verdict: ClaimVerdict = result.verdict if p_adjusted < alpha else "undecided"
+    return replace(result, verdict=verdict, p_adjusted=p_adjusted)
+
+
+def _contrast(name: str, region: Region, pairs: Sequence[Pair], alpha: float) -> Contrast:
+    measured = measure(pairs, 1 - alpha)
+    if measured is None:
+        return Contrast(name, region, n=0)
+    low, high = region
     difference = measured.difference
-    if direction == "similar":
-        bound = margin if difference >= 0 else -margin
-        as_expected = abs(difference) < margin
-    else:
-        bound, as_expected = 0.0, difference > 0 if direction == "higher" else difference < 0
-    contrast = Contrast(name, direction, measured.n, difference, bound=bound, as_expected=as_expected)
-    spread = measured.spread
-    if spread is None:
-        return contrast
+    contrast = Contrast(
+        name,
+        region,
+        measured.n,
+        difference,
+        as_expected=low < difference < high,
+        bound=low if abs(difference - low) < abs(difference - high) else high,
+    )
+    return contrast if measured.spread is None else _tested(contrast, measured, alpha)
+
+
+def _tested(contrast: Contrast, measured: Measured, alpha: float) -> Contrast:
+    spread, bound = measured.spread, contrast.bound
+    assert spread is not None
+    assert bound is not None
     return replace(
         contrast,
         half=measured.half,
@@ -213,29 +247,9 @@ def _contrast(name: str, direction: Direction, measured: Measured, margin: float
         test_variance=spread.test_variance if measured.by_image else None,
         by_image=measured.by_image,
         seeds_needed=seeds_to_separate(
-            difference - bound,
+            measured.difference - bound,
             seed_variance=spread.seed_variance * measured.n,
             test_variance=spread.test_variance,
             alpha=alpha,
         ),
     )
-
-
-def _evidence(contrasts: Sequence[Contrast]) -> tuple[float | None, bool]:
-    """The claim's p, and whether it speaks for the claim or against it."""
-    if all(contrast.p is None for contrast in contrasts):
-        return None, False
-    if all(contrast.p is not None and contrast.as_expected for contrast in contrasts):
-        return max(contrast.p for contrast in contrasts if contrast.p is not None), True
-    against = [c.p_adjusted for c in contrasts if c.p_adjusted is not None and c.as_expected is False]
-    return min(against, default=1.0), False
-
-
-def _verdict(
-    contrasts: Sequence[Contrast], holds: bool, p_adjusted: float | None, alpha: float
-) -> ClaimVerdict:
-    if not any(contrast.n for contrast in contrasts):
-        return "not run"
-    if p_adjusted is None or p_adjusted >= alpha:
-        return "undecided"
-    return "supported" if holds else "contradicted"

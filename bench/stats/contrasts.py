@@ -1,14 +1,37 @@
 """A paired difference measured as well as the records allow: over test images too where predictions were kept."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from bench.stats.crossed import Correct, claim
+from bench.stats.crossed import Correct, seeds_by_images, spread_of
 from bench.stats.distributions import LEVEL, Spread
-from bench.stats.intervals import Scores, SeedPair, paired_difference
+from bench.stats.intervals import Scores, SeedPair, by_pretrain_seed, t_interval
+
+
+class Pair(NamedTuple):
+    """What is known of two rows a and b of one column.
+
+    Attributes:
+        a: scores by pair of seeds; empty where it was not run.
+        b: the same of the other.
+        correct_a: bool [n_test] for each pair of seeds: which test images were right, the same images in the
+            same order as b's. None where predictions are absent or the metric is no share of right answers.
+        correct_b: the same of b.
+    """
+
+    a: Scores
+    b: Scores
+    correct_a: Correct | None = None
+    correct_b: Correct | None = None
+
+    @property
+    def shared(self) -> set[SeedPair]:
+        """The pairs of seeds that both have."""
+        return set(self.a.keys() & self.b.keys())
 
 
 @dataclass(frozen=True)
@@ -34,55 +57,64 @@ class Measured:
         return None if self.spread is None else self.spread.p_value(self.difference - bound)
 
 
-def measure(
-    a: Scores,
-    b: Scores,
-    correct_a: Correct | None = None,
-    correct_b: Correct | None = None,
-    level: float = LEVEL,
-) -> Measured | None:
-    """The difference a - b over the pairs of seeds that both have; None where they share none.
+def measure(pairs: Sequence[Pair], level: float = LEVEL) -> Measured | None:
+    """The difference a - b of one pair of rows, or its mean over several, as one number with one interval.
 
-    Test images count as a sample where both have predictions for every shared pair, on equally many images, and
-    the predictions are those that the scores were taken from (they give the same number). Otherwise, and for
-    what is no share of right answers (PSNR, SSIM, FID), the seeds alone are counted.
+    It is taken over the pretraining seeds that all rows have. Test images count as a sample where every row has
+    predictions for every pair of seeds, a and b on equally many images, and the predictions are those that the
+    scores were taken from (they give the same number). Otherwise, and for what is no share of right answers
+    (PSNR, SSIM, FID), the seeds alone are counted.
 
-    Args:
-        a: scores of one, by pair of seeds.
-        b: scores of the other.
-        correct_a: bool [n_test] for each pair: which images were right; the same images in the same order as b's.
-        correct_b: the same of the other.
-        level: of the interval.
+    A mean over several pairs allows for whatever they share: a seed's luck, because the mean is taken within
+    each seed first, and the images of one data set, because it is taken within each image.
+
+    Returns:
+        None where no seed is shared by all.
     """
-    shared = a.keys() & b.keys()
-    if not shared:
+    seeds = set.intersection(*({seed for seed, _ in pair.shared} for pair in pairs)) if pairs else set()
+    if not seeds:
         return None
-    if _same_images(shared, (a, correct_a), (b, correct_b)):
-        whole = claim(_only(correct_a, shared), _only(correct_b, shared), level)
-        if whole is not None:
-            return Measured(whole.difference, whole.n, whole.half, whole.spread, by_image=True)
-    difference = paired_difference({k: a[k] for k in shared}, {k: b[k] for k in shared}, level)
-    assert difference is not None
-    own = difference.estimate
+    shared = [{key for key in pair.shared if key[0] in seeds} for pair in pairs]
+    if len(seeds) > 1 and all(_same_images(pair, keys) for pair, keys in zip(pairs, shared, strict=True)):
+        difference, spread = spread_of(_tables(pairs, shared))
+        if spread.measured:
+            return Measured(difference, len(seeds), spread.half_width(level), spread, by_image=True)
+    values = dict.fromkeys(sorted(seeds), 0.0)
+    for pair, keys in zip(pairs, shared, strict=True):
+        for seed, value in by_pretrain_seed({key: pair.a[key] - pair.b[key] for key in keys}).items():
+            values[seed] += value / len(pairs)
+    own = t_interval(values.values(), level)
     spread = None if own.sd is None else Spread(own.sd**2 / own.n, own.n - 1)
     if spread is None or not spread.measured:
         return Measured(own.mean, own.n)
     return Measured(own.mean, own.n, own.half, spread)
 
 
-def _only(correct: Correct | None, pairs: set[SeedPair]) -> dict[SeedPair, np.ndarray]:
-    return {pair: (correct or {})[pair] for pair in pairs}
+def _tables(pairs: Sequence[Pair], shared: Sequence[set[SeedPair]]) -> list[np.ndarray]:
+    """The mean difference as a sum of tables [seeds, images], one for each number of test images.
+
+    Pairs of rows on the same images are averaged image by image. Two data sets that happen to have equally many
+    images are, too, which is harmless: the variance of a mean over unrelated images comes out the same.
+    """
+    tables: dict[int, np.ndarray] = {}
+    for pair, keys in zip(pairs, shared, strict=True):
+        correct = [{key: known[key] for key in keys} for known in (pair.correct_a, pair.correct_b) if known]
+        by_seed = seeds_by_images(*correct)
+        table = np.stack([rows.mean(axis=0) for rows in by_seed.values()]) / len(pairs)
+        images = table.shape[1]
+        tables[images] = tables[images] + table if images in tables else table
+    return list(tables.values())
 
 
-def _same_images(shared: set[SeedPair], *methods: tuple[Mapping[SeedPair, float], Correct | None]) -> bool:
+def _same_images(pair: Pair, keys: set[SeedPair]) -> bool:
     sizes = set()
-    for scores, correct in methods:
-        if correct is None or not shared <= correct.keys():
+    for scores, correct in ((pair.a, pair.correct_a), (pair.b, pair.correct_b)):
+        if correct is None or not keys <= correct.keys():
             return False
-        for pair in shared:
-            images = len(correct[pair])
+        for key in keys:
+            images = len(correct[key])
             sizes.add(images)
             # Half an image: scores may have been kept in single precision.
-            if not math.isclose(np.count_nonzero(correct[pair]), scores[pair] * images, abs_tol=0.5):
+            if not math.isclose(np.count_nonzero(correct[key]), scores[key] * images, abs_tol=0.5):
                 return False
-    return len(sizes) == 1
+    return len(sizes) == 1 and min(sizes) > 1

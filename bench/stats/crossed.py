@@ -1,7 +1,7 @@
 """A difference as a statement about methods: pretraining seeds crossed with test images, both of them samples."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,19 +103,37 @@ def seeds_by_images(correct: Correct, against: Correct | None = None) -> dict[in
     return {seed: np.stack(rows) for seed, rows in grouped.items()}
 
 
-def claim(correct_a: Correct, correct_b: Correct, level: float = LEVEL) -> Claim | None:
-    """Interval of the difference a - b that counts both the seeds and the test images as samples.
+def spread_of(tables: Sequence[np.ndarray]) -> tuple[float, Spread]:
+    """The sum of the tables' means, and what it varies by.
 
-    With D[s, e] the paired difference of pretraining seed s on test image e (probe seeds averaged), S seeds and
-    E images, the two-way table's mean squares give
+    For one table D [S seeds, E images] the two-way mean squares give, without bias but for the cut at zero,
 
         Var(mean D) = seed_variance + test_variance
         seed_variance = max(MS_seed, MS_rest) / (S * E)          on S - 1 degrees of freedom
         test_variance = max(0, MS_image - MS_rest) / (S * E)     on E - 1
 
-    and the interval and p are those of the sum of two t variables (`Spread`): exactly the paired t interval where
-    the images add nothing. A bootstrap crossed over three seeds would be far too narrow, and so, by half,
-    would be Satterthwaite's degrees of freedom.
+    Several tables are of the same seeds on images of different test sets: their sum varies with the seeds as one
+    number a seed, and with the images as independent samples.
+
+    Args:
+        tables: each float [seeds, images], at least two of either.
+    """
+    squares = [mean_squares(table) for table in tables]
+    seeds = squares[0].seeds
+    by_seed = np.sum([table.mean(axis=1) for table in tables], axis=0)
+    rest = sum(ms.rest / ms.images for ms in squares)
+    test = sum(max(0.0, ms.image - ms.rest) / ms.images for ms in squares)
+    fewest = min(ms.images for ms in squares)
+    seed = max(float(by_seed.var(ddof=1)), rest)
+    return float(by_seed.mean()), Spread(seed / seeds, seeds - 1, test / seeds, fewest - 1)
+
+
+def claim(correct_a: Correct, correct_b: Correct, level: float = LEVEL) -> Claim | None:
+    """Interval of the difference a - b that counts both the seeds and the test images as samples.
+
+    The variance of the mean is `spread_of` the table of paired differences D[pretraining seed, image] (probe seeds
+    averaged first), the interval and p those of the sum of two t variables (`Spread`): exactly the paired t
+    interval where the images add nothing. A bootstrap crossed over three seeds would be far too narrow.
 
     Args:
         correct_a: which images were classified correctly, by pair of seeds.
@@ -132,25 +150,22 @@ def claim(correct_a: Correct, correct_b: Correct, level: float = LEVEL) -> Claim
     if len(grouped) < 2:
         return None
     table = np.stack([rows.mean(axis=0) for rows in grouped.values()])
-    if table.shape[1] < 2:
+    seeds, images = table.shape
+    if images < 2:
         return None
-    ms = mean_squares(table)
-    cells = ms.seeds * ms.images
-    spread = Spread(
-        max(ms.seed, ms.rest) / cells, ms.seeds - 1, max(0.0, ms.image - ms.rest) / cells, ms.images - 1
-    )
+    difference, spread = spread_of([table])
     if not spread.measured:
         return None
     half = spread.half_width(level)
     return Claim(
-        difference=ms.mean,
+        difference=difference,
         half=half,
         df=_degrees_of_freedom(half / spread.error, level),
-        p=spread.p_value(ms.mean),
-        n=ms.seeds,
+        p=spread.p_value(difference),
+        n=seeds,
         seed_variance=spread.seed_variance,
         test_variance=spread.test_variance,
-        images=ms.images,
+        images=images,
     )
 
 
