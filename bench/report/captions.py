@@ -1,15 +1,15 @@
-"""The words of a report: titles, captions, notes."""
+"""What stands around a table: titles, captions, facts, notes, warnings."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.config import variant
 from bench.protocols import PROTOCOLS
-from bench.report.collect import END_TO_END, Panel, dataset_title
-from bench.report.model import Mark, Row
+from bench.report.model import Column, Mark, Row
+from bench.report.panel import Panel
+from bench.report.sheets import Sheet
+from bench.report.words import count, number_ranges
 from bench.stats import SeedPair
-from bench.studies import Table as PublishedTable
+from bench.studies.metrics import METRICS
 
 RULES = {
     "last": "the last probe epoch",
@@ -38,120 +38,75 @@ BEST = (
 )
 
 
-def depth(freeze: str) -> int:
-    """How deep a freeze point lies; by it the columns are ordered."""
-    numbers = re.findall(r"\d+", freeze)
-    return int(numbers[-1]) if numbers else 1_000_000
-
-
-def freeze_title(freeze: str) -> str:
-    """A freeze point as the paper writes it."""
-    if freeze == END_TO_END:
-        return "End to end"
-    if match := re.fullmatch(r"conv(\d+)-(\d+)", freeze):
-        return f"Conv[{match[1]}-{match[2]}]"
-    if match := re.fullmatch(r"(conv|stage)(\d+)", freeze):
-        return f"{match[1].capitalize()}{match[2]}"
-    return freeze
-
-
-def number_ranges(numbers: Iterable[int]) -> str:
-    """Whole numbers as "0-2, 5"."""
-    parts: list[list[int]] = []
-    for n in sorted(set(numbers)):
-        if parts and n == parts[-1][-1] + 1:
-            parts[-1].append(n)
-        else:
-            parts.append([n])
-    return ", ".join(str(p[0]) if len(p) == 1 else f"{p[0]}-{p[-1]}" for p in parts)
-
-
-def seeds_named(text: str) -> str:
-    """Seeds with their noun: "seed 0", "seeds 0-2", "seed 0 (probe seed 1)"."""
-    return f"seed {text}" if re.fullmatch(r"\d+( \([^()]*\))?", text) else f"seeds {text}"
-
-
-def seed_text(pairs: Iterable[SeedPair], among: Iterable[SeedPair]) -> str:
-    """Pretraining seeds as a range; with their probe seeds where several probes share one pretraining.
-
-    Args:
-        pairs: the seeds to name.
-        among: all seeds there are, which tell whether several probes share one pretraining.
-    """
-    found, every = sorted(set(pairs)), set(among) | set(pairs)
-    if len({seed for seed, _ in every}) == len(every):
-        return number_ranges(seed for seed, _ in found)
-    probes: dict[int, list[int]] = {}
-    for seed, probe in found:
-        probes.setdefault(seed, []).append(probe)
-    return ", ".join(f"{seed} (probe {seeds_named(number_ranges(ps))})" for seed, ps in probes.items())
-
-
-def count(n: int, what: str) -> str:
-    """A number with its noun: "1 epoch", "2 epochs"."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
-def _pairs(panel: Panel) -> set[SeedPair]:
-    return {pair for row in panel.rows.values() for _, pair in row.probes}
-
-
-def _schedule(panel: Panel) -> str:
-    train, probe = panel.pretrain["train"], panel.probe["probe"]
-    if not train["epochs"]:
-        return f"{count(probe['epochs'], 'epoch')} of probing"
-    images = train.get("epoch_images")
+def schedule(panel: Panel) -> str:
+    """Epochs in words."""
+    train, probe = panel.epochs
+    images = panel.pretrain["train"].get("epoch_images")
     size = f" of {images:,} images" if images else ""
-    return f"{count(train['epochs'], 'epoch')}{size} of pretraining, {probe['epochs']} of probing"
+    if train is None:
+        return f"{count(probe or 0, 'epoch')} of probing"
+    words = f"{count(train, 'epoch')}{size} of pretraining"
+    return words if probe is None else f"{words}, {probe} of probing"
 
 
-def _changed(panel: Panel) -> str:
-    """What a user set in the loops, in the keys of `--set`."""
-    parts = variant(panel.probe).split(",")
-    return ", ".join(part for part in parts if part.startswith(("pretrain.", "probe.")))
+def _by_panel(sheet: Sheet, what: str, values: Sequence[str]) -> list[tuple[str, str]]:
+    """One fact where all data sets agree, else one each."""
+    if len(set(values)) == 1:
+        return [(what, values[0])]
+    return [(f"{what}, {panel.title}", value) for panel, value in zip(sheet.panels, values, strict=True)]
 
 
-def _home(panel: Panel) -> bool:
-    """Whether nothing was pretrained on another data set than the one that is probed."""
-    return panel.pretrain["dataset"] == panel.probe["dataset"] or not panel.pretrain["train"]["epochs"]
+def _rules(sheet: Sheet) -> list[str]:
+    return list(dict.fromkeys(column.rule for column in sheet.columns if column.rule))
 
 
-def title(panel: Panel) -> str:
+def _size(panel: Panel) -> str:
+    return f"{panel.title}, {panel.image_size} px" if panel.image_size else panel.title
+
+
+def title(sheet: Sheet) -> str:
     """A table's heading."""
-    name = dataset_title(panel.probe["dataset"])
-    text = f"{name}, {panel.probe['image_size']} px" if panel.probe["image_size"] else name
-    if not _home(panel):
-        text += f", pretrained on {dataset_title(panel.pretrain['dataset'])}"
-    return text
+    if sheet.table is not None:
+        return f"Table {sheet.table.name}. {sheet.table.title}"
+    return _size(sheet.panels[0])
 
 
-def facts(panel: Panel, rule: str) -> tuple[tuple[str, str], ...]:
+def setting(sheet: Sheet) -> str:
+    """What tells a table from another of the same number."""
+    parts = [f"protocol {sheet.panels[0].protocol}", sheet.panels[0].backbone, f"schedule {sheet.schedule}"]
+    if sheet.panels[0].changed:
+        parts.append(sheet.panels[0].changed)
+    return ", ".join(parts)
+
+
+def facts(sheet: Sheet, pairs: Sequence[SeedPair]) -> tuple[tuple[str, str], ...]:
     """How a table's numbers came about, as (what, value)."""
-    pairs = _pairs(panel)
     probes_each = max((sum(1 for p in pairs if p[0] == seed) for seed, _ in pairs), default=1)
     seeds = number_ranges(seed for seed, _ in pairs) or "none yet"
     if probes_each > 1:
         seeds += f", {probes_each} probes on each"
-    protocol = panel.probe["protocol"]
-    known = PROTOCOLS.get(protocol)
+    first = sheet.panels[0]
+    known = PROTOCOLS.get(first.protocol)
+    rules = _rules(sheet)
     rows = [
-        ("Data set", title(panel)),
-        ("Protocol", f"{protocol}: {known.title}" if known else protocol),
-        ("Selection rule", f"{rule}: {RULES.get(rule, 'as named')}"),
-        ("Backbone", panel.pretrain["backbone"]),
-        ("Schedule", _schedule(panel)),
+        ("Data sets" if len(sheet.panels) > 1 else "Data set", "; ".join(_size(p) for p in sheet.panels)),
+        ("Protocol", f"{first.protocol}: {known.title}" if known else first.protocol),
+        *(("Selection rule", f"{rule}: {RULES.get(rule, 'as named')}") for rule in rules),
+        ("Backbone", first.backbone),
+        *_by_panel(sheet, "Schedule", [schedule(panel) for panel in sheet.panels]),
         ("Seeds", seeds),
     ]
-    changed = _changed(panel)
-    return (*rows, ("Settings changed", changed)) if changed else tuple(rows)
+    return (*rows, ("Settings changed", first.changed)) if first.changed else tuple(rows)
 
 
-def caption(panel: Panel, rule: str, usual: int) -> str:
+def caption(sheet: Sheet, usual: int) -> str:
     """What a reader must know to read the table, in sentences."""
-    name = dataset_title(panel.probe["dataset"])
-    what = f"Top-1 accuracy (%) on {name} of probes on {panel.pretrain['backbone']}"
-    if not _home(panel):
-        what += f", pretrained on {dataset_title(panel.pretrain['dataset'])}"
+    first = sheet.panels[0]
+    metrics = list(dict.fromkeys(column.metric for column in sheet.columns))
+    names = ", ".join(METRICS[m].title + (" accuracy (%)" if METRICS[m].probed else "") for m in metrics)
+    on = " and ".join(panel.title for panel in sheet.panels)
+    probed = any(METRICS[metric].probed for metric in metrics)
+    what = f"{names} on {on}" + (f" of probes on {first.backbone}" if probed else f", {first.backbone}")
     if usual > 1:
         what += (
             f": mean over n = {usual} pretraining seeds ± half width of its 95 % t interval (test set fixed)."
@@ -159,55 +114,93 @@ def caption(panel: Panel, rule: str, usual: int) -> str:
     elif usual == 1:
         what += ": one pretraining seed, hence no interval."
     else:
-        what += ": no probe is done yet."
-    protocol = f"Protocol {panel.probe['protocol']}; {_schedule(panel)}."
-    sentences = [what, protocol, f"Selection rule {rule}: {RULES.get(rule, 'as named')}."]
-    if changed := _changed(panel):
-        sentences.append(f"Settings changed: {changed}.")
+        what += ": nothing is done yet."
+    schedules = list(dict.fromkeys(schedule(panel) for panel in sheet.panels))
+    if len(schedules) == 1:
+        sentences = [what, f"Protocol {first.protocol}; {schedules[0]}."]
+    else:
+        each = "; ".join(f"{schedule(panel)} on {panel.title}" for panel in sheet.panels)
+        sentences = [what, f"Protocol {first.protocol}; {each}."]
+    sentences += [f"Selection rule {rule}: {RULES.get(rule, 'as named')}." for rule in _rules(sheet)]
+    if first.changed:
+        sentences.append(f"Settings changed: {first.changed}.")
     return " ".join(sentences)
 
 
-def legend(rows: Sequence[Row]) -> tuple[tuple[Mark, str], ...]:
+def legend(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[tuple[Mark, str], ...]:
     """The marks that a table uses and what they mean."""
-    cells = [cell for row in rows for cell in row.cells]
-    standings = {cell.standing for cell in cells}
+    pairs = [(column, cell) for row in rows for column, cell in zip(columns, row.cells, strict=True)]
+    standings = {cell.standing for _, cell in pairs}
     lines: list[tuple[Mark, str]] = []
     if standings & {"best", "tied"}:
         lines.append(("best", BEST))
     if "unknown" in standings:
         lines.append(("unknown", "cannot be ranked: too few paired seeds, or differences without spread"))
-    if any(cell.end_to_end for cell in cells):
+    if any(cell.end_to_end for _, cell in pairs):
         lines.append(("end to end", "nothing is frozen, so one value stands in every column"))
-    if any(cell.published is not None for cell in cells):
+    printed = [column for column, cell in pairs if cell.published is not None]
+    if any(not column.incomparable for column in printed):
         lines.append(("difference", "ours minus the paper's"))
+    for column in dict.fromkeys(printed):
+        if column.incomparable:
+            lines.append(
+                ("incomparable", f"{column.group}, {column.title}: not comparable, {column.incomparable}")
+            )
     return tuple(lines)
 
 
-def notes(
-    panel: Panel, rows: Sequence[Row], rule: str, published: PublishedTable | None, warned: bool
-) -> tuple[str, ...]:
+def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
     """What a reader should know besides: differences from the paper, mixed sources, mixed devices."""
     lines: list[str] = [WARNED] if warned else []
-    if published is not None:
-        line = f"Published numbers: {published.source}; one run each, selected by {published.rule}"
-        lines.append(line + ("." if rule == published.rule else f", while this table's rule is {rule}."))
-        theirs = published.schedule.get(str(panel.probe["dataset"]["name"]))
-        ours = (panel.pretrain["train"]["epochs"], panel.probe["probe"]["epochs"])
-        if theirs is not None and theirs != ours:
+    if any(cell.published is not None for row in rows for cell in row.cells):
+        lines += _beside_the_paper(sheet)
+    if sheet.table is not None:
+        lines += sheet.table.notes
+        if sheet.panels[0].backbone != sheet.table.backbone:
             lines.append(
-                f"The schedule is not the paper's ({theirs[0]} epochs of pretraining, {theirs[1]} of probing): "
-                "the differences from it speak neither for nor against a reproduction."
+                f"The paper's table is of {sheet.table.backbone}, ours of {sheet.panels[0].backbone}: its numbers are"
+                " not shown."
             )
-    runs = [run for run in panel.all_runs() if run.result is not None]
-    sources = {str(run.provenance.get("source_hash")) for run in runs if run.provenance.get("source_hash")}
+        shown = {str(panel.dataset["name"]) for panel in sheet.panels}
+        if absent := [name for name in sheet.table.datasets if name not in shown]:
+            lines.append(f"Not run: the paper's {', '.join(absent)}.")
+    runs = {run.id: run for row in sheet.rows for r in row.runs.values() for run in r.all_runs()}
+    done = [run for run in runs.values() if run.result is not None]
+    sources = {str(run.provenance.get("source_hash")) for run in done if run.provenance.get("source_hash")}
     if len(sources) > 1:
         lines.append(
             f"The runs come from {len(sources)} states of the source ({', '.join(sorted(sources))})."
         )
-    devices = {device_name(run.provenance.get("device")) for run in runs} - {""}
-    if len(devices) > 1 and any(row.cost for row in rows):
+    devices = {device_name(run.provenance.get("device")) for run in done} - {""}
+    if len(devices) > 1 and any(row.costs for row in rows):
         lines.append(f"Times were taken on different devices ({', '.join(sorted(devices))}).")
     return tuple(lines)
+
+
+def _beside_the_paper(sheet: Sheet) -> list[str]:
+    table = sheet.table
+    if table is None:
+        return []
+    rules = _rules(sheet)
+    line = f"Published numbers: {table.source}; one run each"
+    if rules:
+        line += f", selected by {table.rule}"
+        same = rules == [table.rule]
+        line += "" if same else f", while this table's rule is {' and '.join(rules)}"
+    lines = [line + "."]
+    for panel in sheet.panels:
+        theirs = table.schedule.get(str(panel.dataset["name"]))
+        if theirs is not None and panel.epochs != theirs:
+            lines.append(
+                f"{panel.title}: the schedule is not the paper's ({theirs[0]} epochs of pretraining, {theirs[1]} of"
+                " probing), so a difference from it speaks neither for nor against a reproduction."
+            )
+    return lines
+
+
+def why_missing(column: Column) -> str:
+    """Why a number is not there, where a reader could wonder."""
+    return "no Inception weights were given" if column.unit.source == "fid" else ""
 
 
 def device_name(value: object) -> str:

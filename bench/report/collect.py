@@ -1,59 +1,22 @@
-"""Runs sorted into panels: what may stand in one table, in one row, in one cell.
+"""Runs sorted into panels: what may stand in one column, in one row, in one cell.
 
 Everything in a configuration but the method, its settings, the freeze point and the seeds tells panels apart:
 a mean never mixes protocols, schedules, backbones or pretraining data. Two kinds of rows join every panel
 that probes as they do: controls, which pretraining does not touch, and a labelled pretraining on another data
-set (the paper's "Imagenet Pretrained"), which says so in its label.
+set (the paper's "Imagenet Pretrained"), which says so in its label. An evaluation stands in every panel that has
+its pretraining in it, and opens one where nobody has probed that pretraining.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 from bench.config import canonical, variant
+from bench.protocols import PROTOCOLS
 from bench.records import Run
 from bench.report.model import RowGroup
-from bench.stats import Scores, SeedPair
+from bench.report.panel import Panel, RowRuns, dataset_title, spec
 from models.registry import METHODS, MethodSpec
-
-END_TO_END = "none"
-_UNKNOWN = MethodSpec("", "", "", object)
-
-CellKey = tuple[str, SeedPair]
-"""(freeze point, seeds)."""
-
-
-@dataclass
-class RowRuns:
-    """The runs of one row: its probes by freeze point and seeds, its pretrainings by seed."""
-
-    method: str
-    label: str
-    variant: str
-    group: RowGroup
-    pretrain: dict[str, Any]
-    probes: dict[CellKey, Run] = field(default_factory=dict)
-    pretrains: dict[int, Run] = field(default_factory=dict)
-
-
-@dataclass
-class Panel:
-    """What one table shows. `probe` and `pretrain` are configurations that all its runs agree with."""
-
-    probe: dict[str, Any]
-    pretrain: dict[str, Any]
-    rows: dict[str, RowRuns] = field(default_factory=dict)
-
-    def all_runs(self) -> list[Run]:
-        """Every run in it, probes first."""
-        probes = [run for row in self.rows.values() for run in row.probes.values()]
-        return probes + [run for row in self.rows.values() for run in row.pretrains.values()]
-
-
-def spec(method: str) -> MethodSpec:
-    """The registry's row, or an empty one for a method that is not installed here."""
-    return METHODS.get(method, _UNKNOWN)
 
 
 def own_pretraining(pretrain: dict[str, Any], dataset: dict[str, Any]) -> bool:
@@ -95,20 +58,6 @@ def _row_key(pretrain: dict[str, Any], dataset: dict[str, Any]) -> str:
     return _key(key)
 
 
-def dataset_title(identity: dict[str, Any]) -> str:
-    """A data set's name for readers."""
-    from bench.data import registry
-    from bench.errors import BenchError
-
-    name = str(identity["name"])
-    try:
-        title = registry.spec(name).title
-    except (BenchError, KeyError):
-        title = name
-    listing = identity.get("listing")
-    return f"{title} ({listing[:8]})" if listing else title
-
-
 def _group(row: MethodSpec) -> RowGroup:
     if row.control:
         return "controls"
@@ -133,21 +82,8 @@ def _new_row(pretrain: dict[str, Any], dataset: dict[str, Any], full_variant: st
 
 
 def _order(run: Run, panel: Panel) -> tuple[bool, bool, str]:
-    pretrain = run.config["pretrain"] if run.config["kind"] == "probe" else run.config
+    pretrain = run.config.get("pretrain", run.config)
     return run.result is None, pretrain["dataset"] != panel.pretrain["dataset"], run.id
-
-
-def _add(panel: Panel, run: Run, config: dict[str, Any], pretrains: dict[str, Run]) -> None:
-    pretrain, dataset = config["pretrain"], config["dataset"]
-    key = _row_key(pretrain, dataset)
-    if key not in panel.rows:
-        panel.rows[key] = _new_row(pretrain, dataset, variant(config))
-    row = panel.rows[key]
-    cell = (config["freeze"], (pretrain["seed"], config["seed"]))
-    if cell not in row.probes or _order(run, panel) < _order(row.probes[cell], panel):
-        row.probes[cell] = run
-    if (parent := pretrains.get(config["pretrain_id"])) is not None:
-        row.pretrains.setdefault(pretrain["seed"], parent)
 
 
 def _position(row: RowRuns) -> tuple[int, int, str, str]:
@@ -171,42 +107,112 @@ def _tell_apart(rows: Iterable[RowRuns]) -> None:
             row.label += f" ({mark})"
 
 
+class _Desk:
+    """Panels under way."""
+
+    def __init__(self, pretrains: dict[str, Run]) -> None:
+        self.pretrains = pretrains
+        self.found: dict[tuple[str, str], Panel] = {}
+        self.by_probe: dict[str, list[Panel]] = {}
+        self.by_pretrain: dict[str, list[tuple[Panel, RowRuns]]] = {}
+
+    def open(self, config: dict[str, Any], keys: tuple[str, str]) -> Panel:
+        """The panel of a probe."""
+        if keys not in self.found:
+            self.found[keys] = Panel(
+                config["dataset"], config["image_size"], config["pretrain"], config, config["protocol"]
+            )
+            for key in {keys[0], _loose_probe_key(config)}:
+                self.by_probe.setdefault(key, []).append(self.found[keys])
+        return self.found[keys]
+
+    def place_probe(self, run: Run, config: dict[str, Any]) -> None:
+        """Put a probe where it belongs."""
+        pretrain = config["pretrain"]
+        if own_pretraining(pretrain, config["dataset"]):
+            targets = [self.open(config, (_probe_key(config), _train_key(pretrain)))]
+        else:
+            key = _probe_key(config)
+            targets = self.by_probe.get(key) or [self.open(config, (key, ""))]
+        for panel in targets:
+            row = self.row(panel, config, variant(config))
+            cell = (config["freeze"], (pretrain["seed"], config["seed"]))
+            if cell not in row.probes or _order(run, panel) < _order(row.probes[cell], panel):
+                row.probes[cell] = run
+
+    def row(self, panel: Panel, config: dict[str, Any], full_variant: str) -> RowRuns:
+        """The row of what stands on a pretraining."""
+        pretrain = config["pretrain"]
+        key = _row_key(pretrain, panel.dataset)
+        if key not in panel.rows:
+            panel.rows[key] = _new_row(pretrain, panel.dataset, full_variant)
+        row = panel.rows[key]
+        places = self.by_pretrain.setdefault(config["pretrain_id"], [])
+        if not any(one is panel for one, _ in places):
+            places.append((panel, row))
+        if (parent := self.pretrains.get(config["pretrain_id"])) is not None:
+            row.pretrains.setdefault(pretrain["seed"], parent)
+        return row
+
+    def place_evaluation(self, run: Run, config: dict[str, Any]) -> None:
+        """Put an evaluation beside the probes of its pretraining, or into a panel of its own."""
+        scale, dataset, pretrain = config["evaluate"]["scale"], config["dataset"], config["pretrain"]
+        rows = [
+            row
+            for panel, row in self.by_pretrain.get(config["pretrain_id"], [])
+            if panel.dataset == dataset and _scale(panel) == scale
+        ]
+        for row in rows or [self._unprobed(config, scale)]:
+            key = (config["evaluation"], pretrain["seed"])
+            known = row.evaluations.get(key)
+            if known is None or (known.result is None, known.id) > (run.result is None, run.id):
+                row.evaluations[key] = run
+
+    def _unprobed(self, config: dict[str, Any], scale: str) -> RowRuns:
+        pretrain, dataset = config["pretrain"], config["dataset"]
+        keys = (_key([dataset, config["image_size"], scale]), _train_key(pretrain))
+        if not own_pretraining(pretrain, dataset):
+            keys = next((known for known in self.found if known[0] == keys[0]), keys)
+        if keys not in self.found:
+            protocol = next(
+                name for name, p in PROTOCOLS.items() if p.probe.get("scale", "imagenet") == scale
+            )
+            self.found[keys] = Panel(dataset, config["image_size"], pretrain, None, protocol)
+        return self.row(self.found[keys], config, variant(pretrain))
+
+
+def _scale(panel: Panel) -> str:
+    if panel.probe is not None:
+        return panel.probe["probe"]["scale"]
+    return PROTOCOLS[panel.protocol].probe.get("scale", "imagenet")
+
+
 def panels(runs: Iterable[Run]) -> tuple[list[Panel], list[Run]]:
     """Sort runs into panels.
 
     Returns:
         the panels, by data set, protocol and setting; and the pretrainings that no panel shows.
     """
-    runs = list(runs)
-    pretrains = {run.id: run for run in runs if run.config["kind"] == "pretrain"}
-    probes = [(run, json.loads(canonical(run.config))) for run in runs if run.config["kind"] == "probe"]
-    own = [(run, c) for run, c in probes if own_pretraining(c["pretrain"], c["dataset"])]
-    joining = [(run, c) for run, c in probes if not own_pretraining(c["pretrain"], c["dataset"])]
-    found: dict[tuple[str, str], Panel] = {}
-    by_probe: dict[str, list[Panel]] = {}
+    known = [(run, json.loads(canonical(run.config))) for run in runs]
+    kinds: dict[str, list[tuple[Run, dict[str, Any]]]] = {"pretrain": [], "probe": [], "evaluate": []}
+    for run, config in known:
+        kinds.setdefault(config["kind"], []).append((run, config))
+    desk = _Desk({run.id: run for run, _ in kinds["pretrain"]})
 
-    def open_panel(config: dict[str, Any], keys: tuple[str, str]) -> Panel:
-        if keys not in found:
-            found[keys] = Panel(config, config["pretrain"])
-            for key in {keys[0], _loose_probe_key(config)}:
-                by_probe.setdefault(key, []).append(found[keys])
-        return found[keys]
+    # Those with a panel of their own first, then rows with frozen layers: an end-to-end row finds their panels.
+    def late(pair: tuple[Run, dict[str, Any]]) -> tuple[bool, bool]:
+        pretrain = pair[1]["pretrain"]
+        return not own_pretraining(pretrain, pair[1]["dataset"]), spec(pretrain["method"]).end_to_end
 
-    for run, config in own:
-        panel = open_panel(config, (_probe_key(config), _train_key(config["pretrain"])))
-        _add(panel, run, config, pretrains)
-    # Rows with frozen layers first: an end-to-end row then finds the panels that they opened.
-    joining.sort(key=lambda pair: spec(pair[1]["pretrain"]["method"]).end_to_end)
-    for run, config in joining:
-        key = _probe_key(config)
-        for panel in by_probe.get(key) or [open_panel(config, (key, ""))]:
-            _add(panel, run, config, pretrains)
-
+    for run, config in sorted(kinds["probe"], key=late):
+        desk.place_probe(run, config)
+    for run, config in sorted(kinds["evaluate"], key=late):
+        desk.place_evaluation(run, config)
+    found = desk.found
     shown = {id(run) for panel in found.values() for run in panel.all_runs()}
-    idle = []
-    for run in pretrains.values():
-        if id(run) not in shown and not _attach(run, found):
-            idle.append(run)
+    idle = [
+        run for run, config in kinds["pretrain"] if id(run) not in shown and not _attach(run, config, found)
+    ]
     ordered = sorted(found.items(), key=lambda item: _panel_order(item[1], item[0]))
     for _, panel in ordered:
         panel.rows = dict(sorted(panel.rows.items(), key=lambda item: (_position(item[1]), item[0])))
@@ -214,16 +220,15 @@ def panels(runs: Iterable[Run]) -> tuple[list[Panel], list[Run]]:
     return [panel for _, panel in ordered], idle
 
 
-def _attach(run: Run, found: dict[tuple[str, str], Panel]) -> bool:
+def _attach(run: Run, config: dict[str, Any], found: dict[tuple[str, str], Panel]) -> bool:
     """Show a pretraining without probes in the panels where its probes would be."""
-    config = json.loads(canonical(run.config))
     if not spec(config["method"]).trained:
         return False
     hit = False
     for (_, train_key), panel in found.items():
         if train_key == _train_key(config):
-            dataset = panel.probe["dataset"]
-            row = panel.rows.setdefault(_row_key(config, dataset), _new_row(config, dataset, variant(config)))
+            new = _new_row(config, panel.dataset, variant(config))
+            row = panel.rows.setdefault(_row_key(config, panel.dataset), new)
             row.pretrains.setdefault(config["seed"], run)
             hit = True
     return hit
@@ -232,34 +237,16 @@ def _attach(run: Run, found: dict[tuple[str, str], Panel]) -> bool:
 def _panel_order(panel: Panel, keys: tuple[str, str]) -> tuple[Any, ...]:
     from bench.data.registry import DATASETS
 
-    names = list(DATASETS)
-    name = panel.probe["dataset"]["name"]
-    protocols = ("paper", "clean", "reference")
-    protocol = panel.probe["protocol"]
+    names, protocols = list(DATASETS), list(PROTOCOLS)
+    name = str(panel.dataset["name"])
+    train, probe = panel.epochs
     return (
         names.index(name) if name in names else len(names),
         name,
-        protocols.index(protocol) if protocol in protocols else len(protocols),
-        panel.pretrain["backbone"],
-        -panel.pretrain["train"]["epochs"],
-        -panel.probe["probe"]["epochs"],
+        -float(panel.dataset.get("fraction", 1)),
+        protocols.index(panel.protocol) if panel.protocol in protocols else len(protocols),
+        panel.backbone,
+        -(train or 0),
+        -(probe or 0),
         *keys,
     )
-
-
-def cell_runs(row: RowRuns, freeze: str) -> dict[SeedPair, Run]:
-    """The probes of a row at a freeze point; an end-to-end row has the same at every one."""
-    return {pair: run for (point, pair), run in row.probes.items() if point in (freeze, END_TO_END)}
-
-
-def top1(run: Run, rule: str) -> float | None:
-    """A probe's accuracy under a rule; None while it has none."""
-    value = ((run.result or {}).get("rules") or {}).get(rule) or {}
-    number = value.get("top1")
-    return float(number) if isinstance(number, int | float) else None
-
-
-def scores_of(runs: Mapping[SeedPair, Run], rule: str) -> Scores:
-    """The accuracies of those probes that have one under a rule."""
-    found = {pair: top1(run, rule) for pair, run in runs.items()}
-    return {pair: value for pair, value in found.items() if value is not None}

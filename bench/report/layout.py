@@ -7,8 +7,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.report.captions import seeds_named
 from bench.report.model import Against, Cell, Column, Cost, Row, Table
+from bench.report.words import seeds_named
 from bench.stats import Estimate
 from bench.studies.metrics import Metric
 

@@ -1,124 +1,138 @@
-"""A panel of runs made into a table: its columns, its cells and what stands beside them."""
+"""A sheet of runs made into a table: its cells with their intervals, and what stands beside them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from bench import stats
-from bench.protocols import PROTOCOLS
 from bench.records import Run
 from bench.report import captions
-from bench.report.collect import END_TO_END, Panel, RowRuns, cell_runs, scores_of
 from bench.report.gaps import gaps
-from bench.report.judge import Entry, beaten_by_random, mark
+from bench.report.judge import against_baseline, beaten_by_random, mark
 from bench.report.model import Cell, CellState, Column, Cost, Row, Table
+from bench.report.panel import END_TO_END, cell_runs, scores_of
+from bench.report.predictions import Predictions
+from bench.report.sheets import Sheet, SheetRow
 from bench.stats import SeedPair
-from bench.studies import Table as PublishedTable
 
 
-def default_rule(probe: Mapping[str, Any]) -> str:
-    """The rule of a probe's protocol; a probe with a holdout knows only `val`."""
-    if probe["probe"]["holdout"]:
-        return "val"
-    protocol = PROTOCOLS.get(probe["protocol"])
-    return protocol.rule if protocol is not None and protocol.rule != "val" else "last"
-
-
-def tabulate(panel: Panel, name: str, rule: str | None, published: PublishedTable | None) -> Table:
-    """The table of a panel.
+def tabulate(sheet: Sheet, name: str, predictions: Predictions, baseline: str | None = None) -> Table:
+    """The table of a sheet.
 
     Args:
-        panel: runs of one data set under one setting.
+        sheet: rows, columns and the runs behind them.
         name: unique in the report.
-        rule: how to select the epoch; None is the protocol's own rule.
-        published: the paper's table to hold it against.
+        predictions: which test images each probe got right.
+        baseline: name of a method, or label of a row, that all others are compared with.
     """
-    rule = rule or default_rule(panel.probe)
-    columns = _columns(panel)
-    pairs = sorted({pair for row in panel.rows.values() for _, pair in row.probes})
-    entries = [Entry(_row(panel, row, columns, pairs, rule, published), row) for row in panel.rows.values()]
-    rows = mark(entries, columns, rule)
+    pairs = expected_pairs(sheet)
+    rows = [_row(sheet, row, pairs) for row in sheet.rows]
+    rows = mark(sheet, rows)
+    base = _baseline(sheet, baseline)
+    if base is not None:
+        rows = against_baseline(sheet, rows, base, predictions)
     counts = [c.estimate.n for row in rows for c in row.cells if c.estimate is not None]
     usual = max(sorted(set(counts), reverse=True), key=counts.count, default=0)
-    has_published = any(cell.published is not None for row in rows for cell in row.cells)
-    warnings = tuple(beaten_by_random(entries, columns, rule))
+    warnings = tuple(beaten_by_random(sheet, rows, predictions))
     return Table(
         name=name,
-        title=captions.title(panel),
-        facts=captions.facts(panel, rule),
-        caption=captions.caption(panel, rule, usual),
-        legend=captions.legend(rows),
-        dataset=str(panel.probe["dataset"]["name"]),
-        rule=rule,
-        protocol=panel.probe["protocol"],
+        number=sheet.table.name if sheet.table else "",
+        title=captions.title(sheet),
+        facts=captions.facts(sheet, pairs),
+        caption=captions.caption(sheet, usual),
+        legend=captions.legend(rows, sheet.columns),
+        protocol=sheet.panels[0].protocol,
         seeds=tuple(sorted({seed for seed, _ in pairs})),
         usual_n=usual,
-        columns=columns,
+        baseline="" if base is None else sheet.rows[base].label,
+        columns=sheet.columns,
         rows=tuple(rows),
         warnings=warnings,
-        notes=captions.notes(panel, rows, rule, published if has_published else None, bool(warnings)),
-        gaps=tuple(gaps(entries, columns, pairs, rule)),
+        notes=captions.notes(sheet, rows, bool(warnings)),
+        gaps=tuple(gaps(sheet, rows, pairs)),
     )
 
 
-def _columns(panel: Panel) -> tuple[Column, ...]:
-    points = {freeze for row in panel.rows.values() for freeze, _ in row.probes}
-    if points - {END_TO_END}:
-        points.discard(END_TO_END)
-    ordered = sorted(points, key=lambda p: (captions.depth(p), p))
-    return tuple(Column(point, captions.freeze_title(point)) for point in ordered)
+def expected_pairs(sheet: Sheet) -> list[SeedPair]:
+    """The pairs of seeds that any run of a sheet has, which is what every cell should have."""
+    found: set[SeedPair] = set()
+    for row in sheet.rows:
+        for runs in row.runs.values():
+            found |= {pair for _, pair in runs.probes}
+    if found:
+        return sorted(found)
+    seeds = {seed for row in sheet.rows for runs in row.runs.values() for _, seed in runs.evaluations}
+    return sorted((seed, seed) for seed in seeds)
 
 
-def _cell(row: RowRuns, freeze: str, pairs: list[SeedPair], rule: str, published: float | None) -> Cell:
-    runs = cell_runs(row, freeze)
-    scores = scores_of(runs, rule)
-    end_to_end = bool(runs) and all(point == END_TO_END for point, _ in row.probes)
+def _baseline(sheet: Sheet, wanted: str | None) -> int | None:
+    for number, row in enumerate(sheet.rows):
+        if wanted is not None and wanted in (row.label, row.method):
+            return number
+    return None
+
+
+def _cell(column: Column, runs: Mapping[SeedPair, Run], pairs: list[SeedPair]) -> Cell:
+    metric = column.unit
+    scores = scores_of(runs, column.rule, metric)
     if not scores:
-        return Cell("missing", published=published, end_to_end=end_to_end)
-    last, best = scores_of(runs, "last"), scores_of(runs, "best-test")
-    gains = {pair: best[pair] - last[pair] for pair in scores if pair in last and pair in best}
-    state: CellState = "done" if set(pairs) <= scores.keys() else "partial"
+        return Cell("missing")
+    estimate = stats.estimate(scores)
+    optimism = wilson = None
+    if metric.probed:
+        last, best = (scores_of(runs, rule, metric) for rule in ("last", "best-test"))
+        gains = {pair: best[pair] - last[pair] for pair in scores if pair in last and pair in best}
+        optimism = stats.estimate(gains) if gains else None
+        if estimate.n == 1 and len(scores) == 1:
+            (pair,) = scores
+            total = int((runs[pair].result or {}).get("n_test") or 0)
+            wilson = stats.wilson(round(scores[pair] * total), total) if total else None
+    wanted = pairs if metric.probed else [(seed, seed) for seed in dict.fromkeys(seed for seed, _ in pairs)]
+    state: CellState = "done" if set(wanted) <= scores.keys() else "partial"
     return Cell(
         state,
-        estimate=stats.estimate(scores),
-        optimism=stats.estimate(gains) if gains else None,
-        published=published,
-        end_to_end=end_to_end,
+        estimate=estimate,
+        values=tuple(scores[pair] for pair in sorted(scores)),
+        wilson=wilson,
+        optimism=optimism,
         seeds=tuple(sorted(scores)),
         runs=tuple(runs[pair].id for pair in sorted(scores)),
     )
 
 
-def _row(
-    panel: Panel,
-    row: RowRuns,
-    columns: tuple[Column, ...],
-    pairs: list[SeedPair],
-    rule: str,
-    published: PublishedTable | None,
-) -> Row:
-    def paper(freeze: str) -> float | None:
-        if published is None or row.variant:
-            return None
-        number = published.published(
-            row.method,
-            str(panel.probe["dataset"]["name"]),
-            freeze,
-            pretrain_on=str(row.pretrain["dataset"]["name"]),
-            backbone=row.pretrain["backbone"],
-        )
-        return None if number is None else number / 100
-
-    cells = tuple(_cell(row, c.freeze, pairs, rule, paper(c.freeze)) for c in columns)
+def _row(sheet: Sheet, row: SheetRow, pairs: list[SeedPair]) -> Row:
+    cells = []
+    for j, column in enumerate(sheet.columns):
+        behind = sheet.runs(row, j)
+        runs = cell_runs(behind, column.freeze, column.unit) if behind is not None else {}
+        cell = _cell(column, runs, pairs)
+        printed = row.published.get(j)
+        ends = behind is not None and bool(behind.probes) and column.unit.probed
+        changes = {
+            "published": None if printed is None else printed / (100 if column.unit.percent else 1),
+            "end_to_end": ends and all(point == END_TO_END for point, _ in behind.probes)
+            if behind
+            else False,
+            "why": captions.why_missing(column) if cell.estimate is None else "",
+        }
+        cells.append(_replace(cell, changes))
     return Row(
         label=row.label,
         method=row.method,
         variant=row.variant,
         group=row.group,
-        pretrained_on=str(row.pretrain["dataset"]["name"]),
-        schedule=f"{row.pretrain['train']['epochs']}+{panel.probe['probe']['epochs']}",
-        cells=cells,
-        cost=_cost(row.pretrains.values()),
+        pretrained_on=row.pretrained_on,
+        cells=tuple(cells),
+        costs={
+            sheet.panels[i].name: cost
+            for i, runs in sorted(row.runs.items())
+            if (cost := _cost(runs.pretrains.values())) is not None
+        },
     )
+
+
+def _replace(cell: Cell, changes: Mapping[str, object]) -> Cell:
+    import dataclasses
+
+    return dataclasses.replace(cell, **changes)  # pyright: ignore[reportArgumentType]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

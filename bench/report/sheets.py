@@ -1,0 +1,294 @@
+"""Panels sorted into tables: those that a study declares, and one a panel for the runs that no table of it has.
+
+Panels may share a table where they differ in nothing but the data set: one protocol, one backbone, the same
+settings, the same preset or the same epochs. So no column, and no claim, ever mixes two of these.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.config import method_config
+from bench.errors import BenchError
+from bench.report.model import Column, RowGroup
+from bench.report.panel import (
+    END_TO_END,
+    Panel,
+    RowRuns,
+    cell_runs,
+    default_rule,
+    depth,
+    freeze_title,
+    spec,
+)
+from bench.studies import Row as StudyRow
+from bench.studies import Study
+from bench.studies import Table as StudyTable
+from bench.studies.metrics import METRICS
+
+
+@dataclass
+class SheetRow:
+    """A row of a table before its numbers.
+
+    Attributes:
+        label: as printed.
+        method: name in the registry.
+        group: what it is compared with.
+        variant: what differs from the method's defaults.
+        pretrained_on: data set, where it is not each column's own.
+        runs: by number of the panel.
+        published: the paper's numbers by number of the column, in the printed unit.
+    """
+
+    label: str
+    method: str
+    group: RowGroup
+    variant: str = ""
+    pretrained_on: str = ""
+    runs: dict[int, RowRuns] = field(default_factory=dict)
+    published: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass
+class Sheet:
+    """A table before its numbers.
+
+    Attributes:
+        table: the study's declaration; None for runs that no table of the study has.
+        panels: one a data set.
+        columns: of the table.
+        places: for each column the number of its panel.
+        rows: in the order of printing.
+    """
+
+    table: StudyTable | None
+    panels: tuple[Panel, ...]
+    columns: tuple[Column, ...]
+    places: tuple[int, ...]
+    rows: list[SheetRow]
+
+    def runs(self, row: SheetRow, column: int) -> RowRuns | None:
+        """What stands behind a row in a column."""
+        return row.runs.get(self.places[column])
+
+    @property
+    def schedule(self) -> str:
+        """The preset, or the epochs, that all panels share."""
+        return self.panels[0].schedule
+
+
+def _setting(panel: Panel) -> tuple[Any, ...]:
+    return panel.protocol, panel.backbone, panel.changed, panel.schedule, panel.home
+
+
+def groups_of(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Panels that may share a table, the group with most runs first."""
+    found: dict[tuple[Any, ...], list[Panel]] = {}
+    for panel in panels:
+        key = _setting(panel)
+        while any(other.name == panel.name for other in found.get(key, ())):
+            # The same data set again (another image size, say): a table of its own.
+            key = (*key, "again")
+        found.setdefault(key, []).append(panel)
+    return sorted(found.values(), key=lambda group: -sum(len(panel.all_runs()) for panel in group))
+
+
+def _declared(row: StudyRow, panel: Panel) -> RowRuns | None:
+    """The runs of a panel that a declared row means, those of the newest version of the method first."""
+    best: RowRuns | None = None
+    for runs in panel.rows.values():
+        if runs.method != row.method or not _same_settings(row.settings, runs, panel):
+            continue
+        if spec(runs.method).trained and not _same_origin(row, runs, panel):
+            continue
+        if best is None or runs.pretrain["method_version"] > best.pretrain["method_version"]:
+            best = runs
+    return best
+
+
+def _same_settings(settings: Mapping[str, Any], runs: RowRuns, panel: Panel) -> bool:
+    own = tuple((key, value) for key, value in settings.items() if "." not in key)
+    wanted = _in_force(runs.method, str(runs.pretrain["dataset"]["name"]), panel.protocol, own)
+    train = {key.removeprefix("pretrain."): v for key, v in settings.items() if key.startswith("pretrain.")}
+    return wanted == runs.pretrain["method_config"] and all(
+        runs.pretrain["train"].get(key) == value for key, value in train.items()
+    )
+
+
+@functools.cache
+def _in_force(method: str, dataset: str, protocol: str, own: tuple[tuple[str, Any], ...]) -> Any:
+    """A method's settings with some of them changed; None where they cannot be (the method is not installed)."""
+    try:
+        return method_config(method, dataset, protocol, dict(own))
+    except (BenchError, KeyError):
+        return None
+
+
+def _same_origin(row: StudyRow, runs: RowRuns, panel: Panel) -> bool:
+    if row.pretrain_on is None:
+        return runs.pretrain["dataset"] == panel.pretrain["dataset"]
+    return runs.pretrain["dataset"]["name"] == row.pretrain_on
+
+
+def _columns(table: StudyTable, panels: Sequence[Panel], rule: str | None) -> tuple[list[Column], list[int]]:
+    columns, places = [], []
+    for place, panel in enumerate(panels):
+        for column in table.on([panel.name]).columns:
+            title = column.title or _column_title(table, column.freeze, column.metric)
+            own = rule or default_rule(panel) if column.unit.probed else ""
+            base = table.on([str(panel.dataset["name"])]).columns
+            twin = next(one for one in base if one.kind == column.kind)
+            why = twin.incomparable
+            if "fraction" in panel.dataset and not why:
+                why = "the paper trains on all of the images"
+            columns.append(Column(panel.name, column.freeze, column.metric, title, panel.title, own, why))
+            places.append(place)
+    return columns, places
+
+
+def _column_title(table: StudyTable, freeze: str | None, metric: str) -> str:
+    """What tells a column from its neighbours of the same data set."""
+    parts = []
+    if freeze is not None and (len(table.freezes) > 1 or len(table.metrics) == 1):
+        parts.append(freeze_title(freeze))
+    if len(table.metrics) > 1 or freeze is None:
+        parts.append(METRICS[metric].title)
+    return ", ".join(parts)
+
+
+def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) -> Sheet | None:
+    """A declared table over a group of panels; None where it would show nothing of its own."""
+    rows: list[SheetRow] = []
+    for row in table.every_row:
+        runs = {i: found for i, panel in enumerate(group) if (found := _declared(row, panel)) is not None}
+        if runs:
+            first = next(iter(runs.values()))
+            origin = row.pretrain_on or ""
+            rows.append(SheetRow(row.title, row.method, first.group, "", origin, runs))
+    kept = sorted({i for row in rows for i in row.runs})
+    if not kept:
+        return None
+    panels = [group[i] for i in kept]
+    columns, places = _columns(table, panels, rule)
+    sheet = Sheet(table, tuple(panels), tuple(columns), tuple(places), rows)
+    for row in rows:
+        row.runs = {kept.index(i): found for i, found in row.runs.items()}
+        for j, column in enumerate(sheet.columns):
+            panel = panels[places[j]]
+            base = table.on([str(panel.dataset["name"])])
+            printed = next(one for one in base.columns if one.kind == (column.freeze, column.metric))
+            number = base.number(base.row(row.label), printed)
+            if number is not None and panel.backbone == table.backbone and panel.home:
+                row.published[j] = number
+    return sheet
+
+
+def _worth_showing(sheet: Sheet, table: StudyTable, first: bool) -> bool:
+    """Whether it compares what it is there to compare.
+
+    A table of another backbone is shown only for what no probe measures (reconstruction), and says so.
+    """
+    if sheet.panels[0].backbone != table.backbone and any(column.freeze for column in table.columns):
+        return False
+    titles = {row.title for row in table.rows}
+    declared = [row for row in sheet.rows if row.label in titles]
+    return bool(declared) if first else len(declared) > 1 and _has_numbers(sheet)
+
+
+def _has_numbers(sheet: Sheet) -> bool:
+    """Whether any run could stand in one of its columns, done or not."""
+    return any(
+        cell_runs(runs, column.freeze, column.unit)
+        for row in sheet.rows
+        for j, column in enumerate(sheet.columns)
+        if (runs := sheet.runs(row, j)) is not None
+    )
+
+
+def _adopt(sheet: Sheet, study: Study) -> None:
+    """Add to a study's first table the methods at their defaults that no table of it declares: a new one, say."""
+    declared = {row.method for table in study.tables for row in table.every_row}
+    shown = {id(runs) for row in sheet.rows for runs in row.runs.values()}
+    added: dict[tuple[str, str], SheetRow] = {}
+    for i, panel in enumerate(sheet.panels):
+        for runs in panel.rows.values():
+            if id(runs) in shown or runs.variant or (runs.method in declared and not _foreign(runs, panel)):
+                continue
+            own = spec(runs.method).trained and runs.pretrain["dataset"] != panel.dataset
+            row = added.setdefault(
+                (runs.method, runs.label),
+                SheetRow(
+                    runs.label,
+                    runs.method,
+                    runs.group,
+                    "",
+                    str(runs.pretrain["dataset"]["name"]) if own else "",
+                ),
+            )
+            row.runs[i] = runs
+    order = ("methods", "labelled", "controls")
+    sheet.rows += added.values()
+    sheet.rows.sort(key=lambda row: order.index(row.group))
+
+
+def _foreign(runs: RowRuns, panel: Panel) -> bool:
+    """Whether it was pretrained on another data set than the panel's other rows."""
+    return spec(runs.method).trained and runs.pretrain["dataset"] != panel.pretrain["dataset"]
+
+
+def _own_sheet(panel: Panel, hidden: set[int], rule: str | None) -> Sheet | None:
+    """A table of the rows of a panel that stand in no other, beside the defaults of their methods."""
+    left = {
+        runs.method
+        for runs in panel.rows.values()
+        if id(runs) not in hidden and (runs.probes or runs.evaluations)
+    }
+    chosen = [runs for runs in panel.rows.values() if runs.method in left or id(runs) not in hidden]
+    if not left:
+        return None
+    points = {freeze for row in chosen for freeze, _ in row.probes}
+    if points - {END_TO_END}:
+        points.discard(END_TO_END)
+    own = rule or default_rule(panel)
+    columns = [
+        Column(panel.name, point, "top1", freeze_title(point), panel.title, own)
+        for point in sorted(points, key=lambda p: (depth(p), p))
+    ]
+    rows = [
+        SheetRow(
+            runs.label,
+            runs.method,
+            runs.group,
+            runs.variant,
+            str(runs.pretrain["dataset"]["name"]),
+            {0: runs},
+        )
+        for runs in chosen
+    ]
+    return Sheet(None, (panel,), tuple(columns), (0,) * len(columns), rows)
+
+
+def sheets(panels: Sequence[Panel], study: Study | None, rule: str | None) -> list[Sheet]:
+    """All tables, those of the study first, by number.
+
+    Args:
+        panels: as `bench.report.collect.panels` sorted them.
+        study: whose tables are wanted; None for none.
+        rule: how to select the epoch; None is each protocol's own.
+    """
+    found: list[Sheet] = []
+    hidden: set[int] = set()
+    groups = groups_of(panels)
+    for number, table in enumerate(study.tables if study else ()):
+        for group in groups:
+            sheet = _study_sheet(table, group, rule)
+            if sheet is None or study is None or not _worth_showing(sheet, table, number == 0):
+                continue
+            if number == 0:
+                _adopt(sheet, study)
+            hidden |= {id(runs) for row in sheet.rows for runs in row.runs.values()}
+            found.append(sheet)
+    own = [sheet for panel in panels if (sheet := _own_sheet(panel, hidden, rule)) is not None]
+    return found + own
