@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING
 from bench.errors import UsageError, choice_error
 from bench.files import write_bytes
 from bench.records import Run, load_runs
-from bench.report import captions, figures
-from bench.report.collect import Panel, dataset_title, panels, spec
-from bench.report.model import Report, Source, Table
+from bench.report import captions
+from bench.report.claims import judge_claims
+from bench.report.collect import panels
+from bench.report.details import confusions, details
+from bench.report.model import Plain, Report, Source, Table
+from bench.report.panel import dataset_title, spec
+from bench.report.predictions import Predictions
+from bench.report.sheets import Sheet, sheets
 from bench.report.tabulate import tabulate
-from bench.studies import STUDIES
-from bench.studies import Table as PublishedTable
+from bench.report.words import number_ranges, seeds_named
+from bench.studies import STUDIES, Study
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-TABLE_1 = STUDIES["patchvae"].table("1")
+PATCHVAE = STUDIES["patchvae"]
 FILES = {"html": "index.html", "markdown": "tables.md", "latex": "tables.tex", "csv": "tables.csv"}
 
 
@@ -27,51 +32,136 @@ def build(
     results: Path | str,
     *,
     rule: str | None = None,
-    published: PublishedTable | None = TABLE_1,
+    study: Study | None = PATCHVAE,
+    baseline: str | None = None,
     title: str = "Representation learners compared",
     with_figures: bool = True,
 ) -> Report:
-    """Read a results folder and make its tables.
+    """Read a results folder and make its tables, claims and figures.
 
     Args:
-        results: the folder; an empty or missing one gives a report without tables.
+        results: the folder, or a file of packed records; an empty or missing one gives a report without tables.
         rule: "last", "val" or "best-test" for every table; None takes each protocol's own.
-        published: the paper's table to stand beside ours; None for none.
+        study: whose tables and claims are wanted; None for none.
+        baseline: a method, or a row's label, that every row is compared with.
         title: of the page.
-        with_figures: read learning curves and reconstructions too, which only the HTML page shows.
+        with_figures: make figures and what a cell shows when it is opened, which only the HTML page has.
 
     Raises:
-        UsageError: no such rule, or a folder of another version.
+        UsageError: no such rule or baseline, or a folder of another version.
     """
     if rule is not None and rule not in captions.RULES:
         raise choice_error("rule", rule, captions.RULES)
     problems: list[str] = []
     runs = load_runs(results, on_broken=problems.append)
     found, idle = panels(runs)
-    tables, names = [], Counter()
-    for panel in found:
-        stem = f"{panel.probe['dataset']['name']}-{panel.probe['protocol']}".replace(":", "-")
-        names[stem] += 1
-        name = stem if names[stem] == 1 else f"{stem}-{names[stem]}"
-        table = tabulate(panel, name, rule, published)
-        tables.append(_with_figures(table, panel) if with_figures else table)
+    named = _named(sheets(found, study, rule))
+    predictions = Predictions()
+    if baseline is not None:
+        _check_baseline(baseline, list(named.values()))
+    tables = {name: tabulate(sheet, name, predictions, baseline) for name, sheet in named.items()}
+    titled = _titled(tables, named)
+    claims = tuple(c for name, sheet in named.items() for c in judge_claims(sheet, name, predictions))
+    if with_figures:
+        titled = _with_figures(titled, named)
     return Report(
         title=title,
-        tables=tuple(tables),
-        pending=tuple(_pending(idle)),
+        tables=tuple(titled),
+        pending=(*_pending(idle), *_not_run(study, list(named.values()))),
         problems=tuple(dict.fromkeys(problems)),
         sources=_sources(runs),
         done=sum(run.result is not None for run in runs),
         total=len(runs),
+        study=("", "", "") if study is None else (study.title, study.citation, study.url),
+        notices=tuple(_notices(list(named.values()))),
+        claims=claims,
+        plain=_plain(study, list(named.values())),
+        details=details(list(named.values())) if with_figures else {},
+        confusions=confusions(named) if with_figures else {},
     )
 
 
-def _with_figures(table: Table, panel: Panel) -> Table:
-    return dataclasses.replace(
-        table,
-        losses=figures.losses(panel),
-        accuracies=figures.accuracies(panel, table.columns),
-        pictures=figures.pictures(panel),
+def _named(found: Sequence[Sheet]) -> dict[str, Sheet]:
+    """Sheets by a short name, each its own."""
+    names: Counter[str] = Counter()
+    named = {}
+    for sheet in found:
+        panel = sheet.panels[0]
+        about = f"table-{sheet.table.name}" if sheet.table else panel.name
+        stem = f"{about}-{panel.protocol}".replace(":", "-").replace("@", "-").replace("%", "")
+        names[stem] += 1
+        named[stem if names[stem] == 1 else f"{stem}-{names[stem]}"] = sheet
+    return named
+
+
+def _titled(tables: dict[str, Table], named: dict[str, Sheet]) -> list[Table]:
+    """Tables of one title told apart by their setting."""
+    titles = Counter(table.title for table in tables.values())
+    return [
+        table
+        if titles[table.title] == 1
+        else dataclasses.replace(table, title=f"{table.title} ({captions.setting(named[name])})")
+        for name, table in tables.items()
+    ]
+
+
+def _check_baseline(baseline: str, found: Sequence[Sheet]) -> None:
+    known = {name: None for sheet in found for row in sheet.rows for name in (row.method, row.label)}
+    if known and baseline not in known:
+        raise choice_error("baseline", baseline, known)
+
+
+def _with_figures(tables: Sequence[Table], named: dict[str, Sheet]) -> list[Table]:
+    from bench.report.figures import figures_of
+
+    return [
+        dataclasses.replace(table, figures=tuple(figures_of(table, named[table.name]))) for table in tables
+    ]
+
+
+def _notices(found: Sequence[Sheet]) -> list[str]:
+    """What must be read before any number."""
+    lines: dict[str, None] = {}
+    for sheet in found:
+        if sheet.table is None:
+            continue
+        for panel in sheet.panels:
+            theirs = sheet.table.schedule.get(str(panel.dataset["name"]))
+            part = "fraction" in panel.dataset
+            if part or (theirs is not None and panel.epochs != theirs):
+                paper = f"; the paper's is {theirs[0]} + {theirs[1]} epochs" if theirs else ""
+                on = " of a part of the training images" if part else ""
+                lines[
+                    f"The schedule is not the paper's: {captions.schedule(panel)}{on} ({panel.title}){paper}."
+                ] = None
+    return list(lines)
+
+
+def _not_run(study: Study | None, found: Sequence[Sheet]) -> list[str]:
+    if study is None or not found:
+        return []
+    shown = {sheet.table.name for sheet in found if sheet.table is not None}
+    return [
+        f"Table {table.name} ({table.title}): nothing was run; `bench run --table {table.name}` runs it"
+        for table in study.tables
+        if table.name not in shown
+    ]
+
+
+def _plain(study: Study | None, found: Sequence[Sheet]) -> tuple[Plain, ...]:
+    """The study's tables of layers, beside its tables of numbers."""
+    if study is None or not any(sheet.table is not None for sheet in found):
+        return ()
+    return tuple(
+        Plain(
+            name=f"table-{one.name}",
+            number=one.name,
+            title=f"Table {one.name}. {one.title}",
+            columns=one.columns,
+            rows=(*one.rows, ("paper", *(f"{total:,}" for total in one.published))),
+            note=f"As the modules that are trained have it. The paper's totals: {one.source}.",
+        )
+        for one in study.architectures
     )
 
 
@@ -83,7 +173,7 @@ def _pending(idle: Sequence[Run]) -> list[str]:
         key = (spec(method).title or method, dataset_title(run.config["dataset"]), run.state)
         seeds.setdefault(key, []).append(run.config["seed"])
     return [
-        f"{label} on {dataset}, {captions.seeds_named(captions.number_ranges(numbers))}: {state}"
+        f"{label} on {dataset}, {seeds_named(number_ranges(numbers))}: {state} (pretrained, not probed)"
         for (label, dataset, state), numbers in seeds.items()
     ]
 

@@ -2,7 +2,7 @@
 
 import re
 
-from bench.report.layout import GAP, Grid, Text, gap_lines, lay_out, legend, split
+from bench.report.layout import GAP, Grid, Text, gap_lines, lay_out, legend
 from bench.report.model import Report, Table
 
 _GREEK = {
@@ -56,7 +56,7 @@ def render_table(table: Table) -> str:
         rf"\caption{{{escape(caption)}}}",
         rf"\label{{tab:{label}}}",
     ]
-    tabulars = [_tabular(grid) for grid in split(lay_out(table)) if grid.groups]
+    tabulars = [_titled(grid) for grid in lay_out(table)]
     lines.append("\n\\par\\medskip\n".join(tabulars))
     remarks = [*table.warnings, *table.notes, *(f"Missing: {line}." for line in gap_lines(table))]
     if remarks:
@@ -65,9 +65,13 @@ def render_table(table: Table) -> str:
     return "\n".join([*lines, r"\end{table}", ""])
 
 
+def _titled(grid: Grid) -> str:
+    title = rf"\textit{{{escape(grid.title)}}}\par\smallskip" + "\n" if grid.title else ""
+    return title + _tabular(grid)
+
+
 def _tabular(grid: Grid) -> str:
-    width = sum(len(group.columns) for group in grid.groups)
-    lines = [rf"\begin{{tabular}}{{@{{}}l{'r' * width}@{{}}}}", r"\toprule", *_heads(grid), r"\midrule"]
+    lines = [rf"\begin{{tabular}}{{@{{}}l{'r' * grid.width}@{{}}}}", r"\toprule", *_heads(grid), r"\midrule"]
     for number, line in enumerate(grid.lines):
         if number in grid.breaks:
             lines.append(r"\midrule")
@@ -77,17 +81,32 @@ def _tabular(grid: Grid) -> str:
 
 
 def _heads(grid: Grid) -> list[str]:
-    top, rules, second, at = ["Method"], [], [""], 2
-    for group in grid.groups:
-        width = len(group.columns)
-        title = escape(group.title)
-        top.append(title if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{title}}}")
-        if width > 1:
+    """Rows of headings: data sets where there are several, columns, and what stands below one heading."""
+    lines: list[str] = []
+    if any(group.over for group in grid.groups):
+        lines += _row("", [(group.over, len(group.columns)) for group in grid.groups])
+    lines += _row("Method", [(group.title, len(group.columns)) for group in grid.groups])
+    if any(len(group.columns) > 1 for group in grid.groups):
+        second = [escape(column) for group in grid.groups for column in group.columns]
+        lines.append(" & ".join(["", *second]) + r" \\")
+    return lines
+
+
+def _row(label: str, titles: list[tuple[str, int]]) -> list[str]:
+    """One row of headings, neighbours of one title joined and ruled."""
+    joined: list[tuple[str, int]] = []
+    for title, width in titles:
+        if joined and joined[-1][0] == title and title:
+            joined[-1] = (title, joined[-1][1] + width)
+        else:
+            joined.append((title, width))
+    parts, rules, at = [label], [], 2
+    for title, width in joined:
+        parts.append(escape(title) if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{escape(title)}}}")
+        if width > 1 and title:
             rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
-        second += [escape(column) for column in group.columns]
         at += width
-    lines = [" & ".join(top) + r" \\"]
-    return [*lines, "".join(rules), " & ".join(second) + r" \\"] if rules else lines
+    return [" & ".join(parts) + r" \\", *(["".join(rules)] if rules else [])]
 
 
 def render(report: Report) -> str:

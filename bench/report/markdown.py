@@ -2,8 +2,9 @@
 
 import re
 
-from bench.report.layout import Text, gap_lines, lay_out, legend, split
-from bench.report.model import Report, Table
+from bench.report.layout import Grid, Group, Text, gap_lines, lay_out, legend
+from bench.report.model import Claim, Plain, Report, Table
+from bench.report.said import difference_line, tally, verdict_title
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
 
@@ -24,20 +25,9 @@ def _cell(text: Text) -> str:
 def render_table(table: Table) -> str:
     """One table with its caption, notes and gaps."""
     lines = [f"### {escape(table.title)}", "", escape(table.caption), ""]
-    for grid in split(lay_out(table)):
-        if not grid.groups:
-            continue
-        heads = ["Method"]
-        for group in grid.groups:
-            heads += [_head(group.title, column) for column in group.columns]
-        lines += ["| " + " | ".join(heads) + " |", "|:---" + "|---:" * (len(heads) - 1) + "|"]
-        for number, line in enumerate(grid.lines):
-            label = escape(line.label)
-            if number in grid.breaks and line.row.group == "controls":
-                lines.append("| *Controls* |" + " |" * (len(heads) - 1))
-            cells = [_cell(text) for group in line.groups for text in group]
-            lines.append("| " + " | ".join([label, *cells]) + " |")
-        lines.append("")
+    for grid in lay_out(table):
+        lines += [f"**{escape(grid.title)}**", ""] if grid.title else []
+        lines += [*_grid(grid), ""]
     lines += [f"{escape(text)}.  " for text in legend(table, best="Bold")]
     if lines[-1].endswith("  "):
         lines.append("")
@@ -52,23 +42,65 @@ def render_table(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _head(group: str, column: str) -> str:
-    if column in ("", "ours"):
-        return escape(group)
-    if column in ("paper", "Δ"):
-        return column
-    return escape(f"{group}, {column}" if group == "best-test − last" else column)
+def _grid(grid: Grid) -> list[str]:
+    heads = ["Method", *(head for group in grid.groups for head in _heads(group))]
+    lines = ["| " + " | ".join(heads) + " |", "|:---" + "|---:" * (len(heads) - 1) + "|"]
+    for number, line in enumerate(grid.lines):
+        if number in grid.breaks and line.row.group == "controls":
+            lines.append("| *Controls* |" + " |" * (len(heads) - 1))
+        cells = [_cell(text) for group in line.groups for text in group]
+        lines.append("| " + " | ".join([escape(line.label), *cells]) + " |")
+    return lines
+
+
+def _heads(group: Group) -> list[str]:
+    """A heading's columns, each readable by itself: Markdown has one row of headings."""
+    over = f"{group.over} " if group.over else ""
+    if group.kind != "measured":
+        return [escape(f"{over}{group.title}, {column}") for column in group.columns]
+    first = escape(f"{over}{group.title}".strip() or "ours")
+    return [first, *(escape(column) for column in group.columns[1:])]
+
+
+def render_claim(claim: Claim) -> str:
+    """One claim as an item of a list, its differences below it."""
+    lines = [
+        f"- **{verdict_title(claim)}**: {escape(claim.text)} {escape(claim.reason)}.",
+        f"  *“{escape(claim.quote)}”* (section {escape(claim.where)})"
+        + (f" {escape(claim.note)}" if claim.note else ""),
+    ]
+    shown = [*([claim.overall] if claim.overall else []), *claim.comparisons]
+    lines += [f"    - {escape(difference_line(one))}" for one in shown if one.n]
+    return "\n".join(lines)
+
+
+def _claims(report: Report) -> list[str]:
+    parts = []
+    for table in report.tables:
+        own = [claim for claim in report.claims if claim.table == table.name]
+        if own:
+            items = "\n".join(render_claim(claim) for claim in own)
+            parts.append(f"### Claims of {escape(table.title)}\n\n{tally(own)}\n\n{items}\n")
+    return parts
+
+
+def _plain(table: Plain) -> str:
+    lines = [f"### {escape(table.title)}", "", "| " + " | ".join(map(escape, table.columns)) + " |"]
+    lines.append("|:---" * len(table.columns) + "|")
+    lines += ["| " + " | ".join(map(escape, row)) + " |" for row in table.rows]
+    return "\n".join([*lines, "", escape(table.note), ""])
 
 
 def render(report: Report) -> str:
-    """The whole report."""
-    parts = [render_table(table) for table in report.tables]
-    if not parts:
+    """The whole report: what must be read first, claims, tables, what is missing."""
+    parts = ["".join(f"> {escape(line)}\n" for line in report.notices)] if report.notices else []
+    parts += _claims(report)
+    parts += [render_table(table) for table in report.tables]
+    if not report.tables:
         parts.append("No probe has been run yet.\n")
+    parts += [_plain(table) for table in report.plain]
     if report.pending:
-        parts.append(
-            "Pretrained, not probed:\n\n" + "\n".join(f"- {escape(p)}" for p in report.pending) + "\n"
-        )
+        parts.append("Not in any table:\n\n" + "\n".join(f"- {escape(p)}" for p in report.pending) + "\n")
     if report.problems:
         parts.append("Not readable:\n\n" + "\n".join(f"- {escape(p)}" for p in report.problems) + "\n")
     return "\n".join(parts)

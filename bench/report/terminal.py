@@ -6,6 +6,7 @@ from rich.text import Text as RichText
 
 from bench.report.layout import GAP, Grid, Text, gap_lines, lay_out, legend
 from bench.report.model import Report, Table
+from bench.report.said import VERDICTS, tally
 
 BEST = "*"
 
@@ -41,7 +42,8 @@ def _columns(grid: Grid, group: int) -> list[tuple[str, list[RichText]]]:
     """Heads and cells of a group's columns; its title stands over the first."""
     shown = []
     for k, column in enumerate(grid.groups[group].columns):
-        head = _head(grid.groups[group].title if k == 0 else "", column)
+        title = " ".join(part for part in (grid.groups[group].over, grid.groups[group].title) if part)
+        head = _head(title if k == 0 else "", column)
         shown.append(_column([line.groups[group][k] for line in grid.lines], head))
     return shown
 
@@ -91,8 +93,9 @@ def _print_table(table: Table, console: Console) -> None:
     line(table.title, "bold underline")
     line(table.caption, "dim")
     console.print()
-    grid = lay_out(table)
-    if grid.groups:
+    for grid in lay_out(table):
+        if grid.title:
+            line(grid.title, "bold")
         _print_grid(grid, console)
     for warning in table.warnings:
         line(f"Warning: {warning}", "yellow")
@@ -106,12 +109,35 @@ def _print_table(table: Table, console: Console) -> None:
     console.print()
 
 
+def _print_claims(report: Report, console: Console) -> None:
+    """Every claim with its verdict, a line each, by table."""
+    styles = {"supported": "green", "contradicted": "red", "undecided": "", "not run": "dim"}
+    wide = max(len(title) for title in VERDICTS.values())
+    for table in report.tables:
+        own = [claim for claim in report.claims if claim.table == table.name]
+        if not own:
+            continue
+        console.print(RichText(f"What the paper says of it: {table.title}"), style="bold", highlight=False)
+        console.print(RichText(tally(own)), style="dim", highlight=False)
+        for claim in own:
+            text = RichText(VERDICTS[claim.verdict].ljust(wide + 2), style=styles[claim.verdict])
+            text.append(f"{claim.text} ", style="")
+            text.append(f"{claim.reason}.", style="dim")
+            console.print(text, highlight=False)
+        console.print()
+
+
 def render(report: Report, console: Console) -> None:
     """Print a report."""
+    for text in report.notices:
+        console.print(RichText(text), style="yellow", highlight=False)
+    if report.notices:
+        console.print()
     for table in report.tables:
         _print_table(table, console)
+    _print_claims(report, console)
     if not report.tables:
         console.print("No probe has been run yet.")
-    for title, lines in (("Pretrained, not probed", report.pending), ("Not readable", report.problems)):
+    for title, lines in (("Not in any table", report.pending), ("Not readable", report.problems)):
         for text in lines:
             console.print(RichText(f"{title}: {text}"), highlight=False)

@@ -1,64 +1,79 @@
-"""A report as CSV: one line for each data set, setting, method and freeze point, accuracies in percent."""
+"""A report as CSV: one line for each table, row and column, in the printed unit."""
 
 import csv
 import io
 
-from bench.report.collect import END_TO_END
-from bench.report.model import Cell, Report, Row, Table
+from bench.report.layout import in_unit
+from bench.report.model import Cell, Column, Report, Row, Table
 
 FIELDS: tuple[str, ...] = (
-    "table", "dataset", "protocol", "rule", "backbone", "pretrained_on", "schedule", "method", "variant",
-    "label", "group", "freeze", "state", "n", "top1", "half_width", "sd", "standing", "p_against_best",
-    "best_test_minus_last", "paper", "difference", "pretrain_seconds", "images_per_second", "seeds", "runs",
+    "table", "number", "dataset", "protocol", "rule", "backbone", "pretrained_on", "schedule", "method", "variant",
+    "label", "group", "freeze", "metric", "state", "n", "value", "half_width", "sd", "standing", "p_against_best",
+    "baseline", "against_baseline", "against_half_width", "p_against_baseline", "best_test_minus_last", "paper",
+    "difference", "pretrain_seconds", "images_per_second", "seeds", "values", "runs",
 )  # fmt: skip
 
 
-def _number(value: float | None, scale: float = 100.0) -> str:
-    return "" if value is None else f"{scale * value:.4f}"
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
-def _line(table: Table, row: Row, freeze: str, cell: Cell) -> dict[str, str]:
+def _line(table: Table, row: Row, column: Column, cell: Cell) -> dict[str, str]:
     facts = dict(table.facts)
-    e = cell.estimate
+    e, cost, against = cell.estimate, row.costs.get(column.dataset), cell.against
+
+    def scaled(value: float | None) -> str:
+        return _plain(None if value is None else in_unit(value, column.unit))
+
     return {
         "table": table.name,
-        "dataset": table.dataset,
+        "number": table.number,
+        "dataset": column.dataset,
         "protocol": table.protocol,
-        "rule": table.rule,
+        "rule": column.rule,
         "backbone": facts["Backbone"],
         "pretrained_on": row.pretrained_on,
-        "schedule": row.schedule,
+        "schedule": facts.get("Schedule") or facts.get(f"Schedule, {column.group}", ""),
         "method": row.method,
         "variant": row.variant,
         "label": row.label,
         "group": row.group,
-        "freeze": freeze,
+        "freeze": "none" if cell.end_to_end else column.freeze or "",
+        "metric": column.metric,
         "state": cell.state,
         "n": str(e.n if e else 0),
-        "top1": _number(e.mean if e else None),
-        "half_width": _number(e.half if e else None),
-        "sd": _number(e.sd if e else None),
+        "value": scaled(e.mean if e else None),
+        "half_width": scaled(e.half if e else None),
+        "sd": scaled(e.sd if e else None),
         "standing": cell.standing or "",
         "p_against_best": "" if cell.p is None else f"{cell.p:.6g}",
-        "best_test_minus_last": _number(cell.optimism.mean if cell.optimism else None),
-        "paper": _number(cell.published),
-        "difference": _number(cell.difference),
-        "pretrain_seconds": _number(row.cost.seconds if row.cost else None, 1.0),
-        "images_per_second": _number(row.cost.images_per_second if row.cost else None, 1.0),
+        "baseline": table.baseline if against else "",
+        "against_baseline": scaled(against.difference if against else None),
+        "against_half_width": scaled(against.half if against else None),
+        "p_against_baseline": "" if against is None or against.p is None else f"{against.p:.6g}",
+        "best_test_minus_last": scaled(cell.optimism.mean if cell.optimism else None),
+        "paper": scaled(cell.published),
+        "difference": "" if column.incomparable else scaled(cell.difference),
+        "pretrain_seconds": _plain(cost.seconds if cost else None),
+        "images_per_second": _plain(cost.images_per_second if cost else None),
         "seeds": " ".join(f"{a}/{b}" for a, b in cell.seeds),
+        "values": " ".join(f"{in_unit(value, column.unit):.6g}" for value in cell.values),
         "runs": " ".join(cell.runs),
     }
 
 
 def render(report: Report) -> str:
-    """The whole report; seeds are pretraining seed/probe seed."""
+    """The whole report; seeds are pretraining seed/probe seed, values in their order."""
     out = io.StringIO()
     writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
     writer.writeheader()
     for table in report.tables:
         for row in table.rows:
+            seen: set[str] = set()
             for column, cell in zip(table.columns, row.cells, strict=True):
-                writer.writerow(_line(table, row, END_TO_END if cell.end_to_end else column.freeze, cell))
-                if cell.end_to_end:
-                    break
+                # An end-to-end row has one number a data set and metric.
+                key = f"{column.dataset} {column.metric}"
+                if not cell.end_to_end or key not in seen:
+                    writer.writerow(_line(table, row, column, cell))
+                seen.add(key)
     return out.getvalue()
