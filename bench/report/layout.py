@@ -1,17 +1,20 @@
-"""A table laid out in groups of columns, its numbers as text: what Markdown, LaTeX, HTML and terminal share.
+"""Tables laid out in groups of columns, their numbers as text: what Markdown, LaTeX, HTML and terminal share.
 
-Accuracies turn into percent here, and nowhere before.
+Fractions turn into percent here, and nowhere before.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
 from bench.report.captions import seeds_named
-from bench.report.model import Cell, Cost, Row, Table
+from bench.report.model import Against, Cell, Column, Cost, Row, Table
 from bench.stats import Estimate
+from bench.studies.metrics import Metric
 
 GAP = "—"
 MINUS = "−"
+WIDEST = 9  # columns of numbers that a page or a terminal holds
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Text:
         bold: best, or not distinguishable from the best.
         unknown: cannot be ranked.
         dagger: end to end.
+        at: (number of the row, number of the column) of the cell whose own number this is; None for all else.
+        sort: the number itself; None where there is none.
     """
 
     value: str
@@ -33,6 +38,8 @@ class Text:
     bold: bool = False
     unknown: bool = False
     dagger: bool = False
+    at: tuple[int, int] | None = None
+    sort: float | None = None
 
     def plain(self, bold: str = "", unknown: str = " ?", dagger: str = " †") -> str:
         """As one string; `bold` is appended to what is bold elsewhere."""
@@ -43,11 +50,19 @@ class Text:
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring columns under one heading."""
+    """Neighbouring columns under one heading.
+
+    Attributes:
+        title: of the heading.
+        columns: what stands below it: "ours", "paper", ...; one "" where the heading says it all.
+        kind: "measured" groups begin with our own number.
+        over: heading above the heading: the data set, where the grid shows several; else "".
+    """
 
     title: str
     columns: tuple[str, ...]
-    kind: Literal["accuracy", "optimism", "cost"]
+    kind: Literal["measured", "optimism", "cost"]
+    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,41 +76,80 @@ class Line:
 
 @dataclass(frozen=True)
 class Grid:
-    """A printed table. `breaks` are the numbers of the lines before which a rule is drawn."""
+    """A printed table.
 
+    Attributes:
+        title: the data set, where the table is printed in several grids; else "".
+        groups: of columns.
+        lines: rows.
+        breaks: numbers of the lines before which a rule is drawn.
+    """
+
+    title: str
     groups: tuple[Group, ...]
     lines: tuple[Line, ...]
     breaks: tuple[int, ...]
 
+    @property
+    def width(self) -> int:
+        """Columns of numbers."""
+        return sum(len(group.columns) for group in self.groups)
 
-def percent(value: float) -> str:
-    """A fraction in percent, two decimals."""
-    return f"{100 * value:.2f}".replace("-", MINUS)
+
+def in_unit(value: float, metric: Metric) -> float:
+    """A record's number as it is printed: a fraction in percent."""
+    return 100 * value if metric.percent else value
 
 
-def signed(value: float) -> str:
-    """A difference of fractions in points, with its sign."""
-    text = f"{100 * value:+.2f}"
+def decimals(metric: Metric) -> int:
+    """Digits after the point: two of a percentage, a decibel or a distance, three of what lies in 0..1."""
+    return {"ssim": 3, "kid": 3, "distortion": 1, "rate": 1, "parts_alive": 1}.get(metric.name, 2)
+
+
+def number(value: float, metric: Metric) -> str:
+    """A record's number as text."""
+    return f"{in_unit(value, metric):.{decimals(metric)}f}".replace("-", MINUS)
+
+
+def signed(value: float, metric: Metric) -> str:
+    """A difference of records' numbers as text, with its sign."""
+    text = f"{in_unit(value, metric):+.{decimals(metric)}f}"
     return (text[1:] if float(text) == 0 else text).replace("-", MINUS)
 
 
-def accuracy(cell: Cell, usual_n: int) -> Text:
+def measured(cell: Cell, column: Column, usual_n: int, at: tuple[int, int] | None = None) -> Text:
     """A cell's mean, interval and marks."""
     if cell.estimate is None:
-        return Text(GAP)
+        return Text(GAP, remark=cell.why)
     e = cell.estimate
     return Text(
-        percent(e.mean),
-        "" if e.half is None else percent(e.half),
+        number(e.mean, column.unit),
+        "" if e.half is None else number(e.half, column.unit),
         "" if e.n == usual_n else f"n={e.n}",
         bold=cell.standing in ("best", "tied"),
         unknown=cell.standing == "unknown",
         dagger=cell.end_to_end,
+        at=at,
+        sort=in_unit(e.mean, column.unit),
     )
 
 
-def _optimism(estimate: Estimate | None) -> Text:
-    return Text(GAP) if estimate is None else Text(signed(estimate.mean))
+def _signed(value: float | None, metric: Metric) -> Text:
+    return Text("") if value is None else Text(signed(value, metric), sort=in_unit(value, metric))
+
+
+def _against(against: Against | None, metric: Metric) -> Text:
+    if against is None:
+        return Text("")
+    return Text(
+        signed(against.difference, metric),
+        "" if against.half is None else number(against.half, metric),
+        sort=in_unit(against.difference, metric),
+    )
+
+
+def _optimism(estimate: Estimate | None, metric: Metric) -> Text:
+    return Text(GAP) if estimate is None else _signed(estimate.mean, metric)
 
 
 def seconds(value: float) -> str:
@@ -110,60 +164,105 @@ def seconds(value: float) -> str:
 def _cost(cost: Cost | None) -> tuple[Text, ...]:
     if cost is None:
         return (Text(GAP), Text(GAP))
-    speed = GAP if cost.images_per_second is None else f"{cost.images_per_second:,.0f}"
-    return (Text(seconds(cost.seconds)), Text(speed))
+    speed = cost.images_per_second
+    rate = Text(GAP) if speed is None else Text(f"{speed:,.0f}", sort=speed)
+    return (Text(seconds(cost.seconds), sort=cost.seconds), rate)
 
 
-def lay_out(table: Table) -> Grid:
-    """Groups of columns: every freeze point (ours, the paper's, the difference), optimism, cost."""
-    groups: list[Group] = []
-    cells: list[list[tuple[Text, ...]]] = [[] for _ in table.rows]
-    for i, column in enumerate(table.columns):
-        published = any(row.cells[i].published is not None for row in table.rows)
-        groups.append(Group(column.title, ("ours", "paper", "Δ") if published else ("",), "accuracy"))
-        for row, line in zip(table.rows, cells, strict=True):
-            cell = row.cells[i]
-            texts = [accuracy(cell, table.usual_n)]
-            if published:
-                paper, difference = cell.published, cell.difference
-                texts.append(Text("" if paper is None else percent(paper)))
-                texts.append(Text("" if difference is None else signed(difference)))
-            line.append(tuple(texts))
-    if any(cell.optimism is not None for row in table.rows for cell in row.cells):
-        titles = tuple(column.title for column in table.columns)
-        groups.append(Group("best-test − last", titles, "optimism"))
-        for row, line in zip(table.rows, cells, strict=True):
-            line.append(tuple(_optimism(cell.optimism) for cell in row.cells))
-    if any(row.cost is not None for row in table.rows):
-        groups.append(Group("pretraining", ("time", "images/s"), "cost"))
-        for row, line in zip(table.rows, cells, strict=True):
-            line.append(_cost(row.cost))
-    lines = tuple(Line(row.label, row, tuple(line)) for row, line in zip(table.rows, cells, strict=True))
-    breaks = tuple(i for i in range(1, len(table.rows)) if table.rows[i].group != table.rows[i - 1].group)
-    return Grid(tuple(groups), lines, breaks)
+def _column(table: Table, j: int, over: str) -> tuple[Group, list[tuple[Text, ...]]]:
+    """A column's own number, the difference from the baseline, the paper's number, the difference from it."""
+    column, cells = table.columns[j], [row.cells[j] for row in table.rows]
+    names = ["ours"]
+    texts = [[measured(cell, column, table.usual_n, (i, j))] for i, cell in enumerate(cells)]
+    if table.baseline and any(cell.against is not None for cell in cells):
+        names.append(f"− {table.baseline}")
+        for cell, line in zip(cells, texts, strict=True):
+            line.append(_against(cell.against, column.unit))
+    if any(cell.published is not None for cell in cells):
+        names.append("paper")
+        for cell, line in zip(cells, texts, strict=True):
+            paper = cell.published
+            line.append(
+                Text("")
+                if paper is None
+                else Text(number(paper, column.unit), sort=in_unit(paper, column.unit))
+            )
+        if not column.incomparable:
+            names.append("Δ")
+            for cell, line in zip(cells, texts, strict=True):
+                line.append(_signed(cell.difference, column.unit))
+    group = Group(column.title, tuple(names) if len(names) > 1 else ("",), "measured", over)
+    return group, [tuple(line) for line in texts]
 
 
-def split(grid: Grid, widest: int = 9) -> tuple[Grid, ...]:
-    """The grid itself, or, when it has more columns than a page holds, accuracies apart from the rest."""
-    if sum(len(group.columns) for group in grid.groups) <= widest:
-        return (grid,)
-    halves = [
-        [i for i, g in enumerate(grid.groups) if (g.kind == "accuracy") == first] for first in (True, False)
-    ]
-    return tuple(
-        Grid(
-            tuple(grid.groups[i] for i in half),
-            tuple(Line(line.label, line.row, tuple(line.groups[i] for i in half)) for line in grid.lines),
-            grid.breaks,
-        )
-        for half in halves
-        if half
+def _asides(table: Table, name: str, over: str) -> list[tuple[Group, list[tuple[Text, ...]]]]:
+    """Of one data set: what choosing on the test set adds, and what pretraining took."""
+    found: list[tuple[Group, list[tuple[Text, ...]]]] = []
+    own = [j for j, column in enumerate(table.columns) if column.group == name]
+    known = [j for j in own if any(row.cells[j].optimism is not None for row in table.rows)]
+    if known:
+        titles = tuple(table.columns[j].title for j in known)
+        texts = [
+            tuple(_optimism(row.cells[j].optimism, table.columns[j].unit) for j in known)
+            for row in table.rows
+        ]
+        found.append((Group("best-test − last", titles, "optimism", over), texts))
+    dataset = next(table.columns[j].dataset for j in own)
+    if any(dataset in row.costs for row in table.rows):
+        costs = [_cost(row.costs.get(dataset)) for row in table.rows]
+        found.append((Group("pretraining", ("time", "images/s"), "cost", over), costs))
+    return found
+
+
+def _grid(table: Table, title: str, parts: list[tuple[Group, list[tuple[Text, ...]]]]) -> Grid:
+    lines = tuple(
+        Line(row.label, row, tuple(texts[i] for _, texts in parts)) for i, row in enumerate(table.rows)
     )
+    breaks = tuple(i for i in range(1, len(table.rows)) if table.rows[i].group != table.rows[i - 1].group)
+    return Grid(title, tuple(group for group, _ in parts), lines, breaks)
+
+
+def lay_out(table: Table) -> tuple[Grid, ...]:
+    """One grid where its numbers fit side by side; else one a data set, and what is beside the point below it."""
+    several = len(table.groups) > 1
+    columns = range(len(table.columns))
+    whole = [_column(table, j, table.columns[j].group if several else "") for j in columns]
+    asides = {name: _asides(table, name, name if several else "") for name in table.groups}
+    together = _grid(table, "", whole)
+    extra = [part for name in table.groups for part in asides[name]]
+    if not whole:
+        return ()
+    if together.width <= WIDEST:
+        everything = _grid(table, "", [*whole, *extra])
+        if everything.width <= WIDEST:
+            return (everything,)
+        return (together, _grid(table, "", extra)) if extra else (together,)
+    grids: list[Grid] = []
+    for name in table.groups:
+        title = name if several else ""
+        bare = [
+            (dataclasses.replace(whole[j][0], over=""), whole[j][1])
+            for j in columns
+            if table.columns[j].group == name
+        ]
+        rest = [(dataclasses.replace(group, over=""), texts) for group, texts in asides[name]]
+        grid = _grid(table, title, [*bare, *rest])
+        if grid.width <= WIDEST or not rest:
+            grids.append(grid)
+        else:
+            grids += [_grid(table, title, bare), _grid(table, title, rest)]
+    return tuple(grids)
 
 
 def legend(table: Table, best: str, unknown: str = "?", dagger: str = "†") -> list[str]:
     """The table's legend as lines, with the marks of a format."""
-    marks = {"best": best, "unknown": unknown, "end to end": dagger, "difference": "Δ"}
+    marks = {
+        "best": best,
+        "unknown": unknown,
+        "end to end": dagger,
+        "difference": "Δ",
+        "incomparable": "paper without Δ",
+    }
     return [f"{marks[mark]}: {text}" for mark, text in table.legend]
 
 
