@@ -26,7 +26,7 @@ CellKey = tuple[str, SeedPair]
 
 @dataclass
 class RowRuns:
-    """The runs of one row: its probes by freeze point and seeds, its pretrainings by seed."""
+    """The runs of one row: probes by freeze point and seeds, pretrainings by seed, evaluations by name and seed."""
 
     method: str
     label: str
@@ -35,6 +35,7 @@ class RowRuns:
     pretrain: dict[str, Any]
     probes: dict[CellKey, Run] = field(default_factory=dict)
     pretrains: dict[int, Run] = field(default_factory=dict)
+    evaluations: dict[tuple[str, int], Run] = field(default_factory=dict)
 
 
 @dataclass
