@@ -13,7 +13,7 @@ from bench.report import captions
 from bench.report.claims import judge_claims
 from bench.report.collect import panels
 from bench.report.details import confusions, details
-from bench.report.model import Plain, Report, Source, Table
+from bench.report.model import Claim, Plain, Report, Source, Table
 from bench.report.panel import dataset_title, spec
 from bench.report.predictions import Predictions
 from bench.report.sheets import Sheet, sheets
@@ -62,12 +62,13 @@ def build(
     tables = {name: tabulate(sheet, name, predictions, baseline) for name, sheet in named.items()}
     titled = _titled(tables, named)
     claims = tuple(c for name, sheet in named.items() for c in judge_claims(sheet, name, predictions))
+    absent: list[str] = []
     if with_figures:
-        titled = _with_figures(titled, named)
+        titled, absent = _with_figures(titled, named, claims)
     return Report(
         title=title,
         tables=tuple(titled),
-        pending=(*_pending(idle), *_not_run(study, list(named.values()))),
+        pending=(*_pending(idle), *_not_run(study, list(named.values())), *dict.fromkeys(absent)),
         problems=tuple(dict.fromkeys(problems)),
         sources=_sources(runs),
         done=sum(run.result is not None for run in runs),
@@ -111,12 +112,29 @@ def _check_baseline(baseline: str, found: Sequence[Sheet]) -> None:
         raise choice_error("baseline", baseline, known)
 
 
-def _with_figures(tables: Sequence[Table], named: dict[str, Sheet]) -> list[Table]:
-    from bench.report.figures import figures_of
+def _with_figures(
+    tables: Sequence[Table], named: dict[str, Sheet], claims: Sequence[Claim]
+) -> tuple[list[Table], list[str]]:
+    """The tables with their figures, and a line for each figure whose pictures are not in the records."""
+    from bench.report.figures import DatasetRows, TableRows, draw
 
-    return [
-        dataclasses.replace(table, figures=tuple(figures_of(table, named[table.name]))) for table in tables
-    ]
+    done, absent = [], []
+    for table in tables:
+        sheet = named[table.name]
+        datasets = [
+            DatasetRows(
+                name=f"{table.name}-{panel.name}".replace(":", "-").replace("@", "-").replace("%", ""),
+                dataset=panel.name,
+                title=panel.title,
+                schedule=captions.schedule(panel),
+                rows={i: row.runs[place] for i, row in enumerate(sheet.rows) if place in row.runs},
+            )
+            for place, panel in enumerate(sheet.panels)
+        ]
+        drawn = draw(TableRows(table, claims, datasets))
+        done.append(dataclasses.replace(table, figures=drawn.figures))
+        absent += drawn.absent
+    return done, absent
 
 
 def _notices(found: Sequence[Sheet]) -> list[str]:

@@ -247,4 +247,3 @@ def _doubt(judged: Sequence[Comparison], missing: int) -> str:
 
 def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
