@@ -141,11 +141,14 @@ def legend(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[tuple[Mark, 
     printed = [column for column, cell in pairs if cell.published is not None]
     if any(not column.incomparable for column in printed):
         lines.append(("difference", "ours minus the paper's"))
+    reasons: dict[tuple[str, str], list[str]] = {}
     for column in dict.fromkeys(printed):
         if column.incomparable:
-            lines.append(
-                ("incomparable", f"{column.group}, {column.title}: not comparable, {column.incomparable}")
-            )
+            reasons.setdefault((column.group, column.incomparable), []).append(column.title)
+    for (group, reason), titles in reasons.items():
+        every = len(titles) == sum(column.group == group for column in columns)
+        what = group if every else f"{group}, {', '.join(titles)}"
+        lines.append(("incomparable", f"{what}: not comparable, {reason}"))
     return tuple(lines)
 
 

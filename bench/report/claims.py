@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bench import stats
+from bench.data.fractions import split_fraction
 from bench.report.judge import ALPHA, column_correct, column_scores
 from bench.report.layout import MINUS, number, signed
 from bench.report.model import Claim, Column, Comparison
@@ -11,7 +12,6 @@ from bench.report.sheets import Sheet
 from bench.report.words import count
 from bench.studies import Claim as Said
 from bench.studies import Contrast as SaidContrast
-from bench.studies.claim import base_dataset
 from bench.studies.metrics import METRICS, Metric
 
 
@@ -55,7 +55,7 @@ def _pairs(sheet: Sheet, said: Said, labels: Sequence[str]) -> list[_Pair]:
         if not said.speaks_of(column.dataset, column.freeze, column.metric):
             continue
         for contrast in said.contrasts:
-            if base_dataset(column.dataset) not in contrast.except_on:
+            if split_fraction(column.dataset)[0] not in contrast.except_on:
                 a, b = (labels.index(t) if t in labels else -1 for t in (contrast.a, contrast.b))
                 found.append(_Pair(contrast, j, a, b))
     return found
@@ -86,7 +86,7 @@ def _data(sheet: Sheet, said: Said, pair: _Pair, predictions: Predictions) -> st
     )
 
 
-def _where(sheet: Sheet, column: Column) -> str:
+def _where(column: Column) -> str:
     return f"{column.group}, {column.title}" if column.title else column.group
 
 
@@ -111,7 +111,7 @@ def _comparison(sheet: Sheet, pair: _Pair, contrast: stats.Contrast) -> Comparis
     return Comparison(
         a=pair.contrast.a,
         b=pair.contrast.b,
-        column=_where(sheet, column),
+        column=_where(column),
         metric=column.metric,
         n=contrast.n,
         difference=contrast.difference,
@@ -133,7 +133,7 @@ def _seed_share(contrast: stats.Contrast) -> float | None:
     return contrast.seed_variance / whole if whole else None
 
 
-def _overall(said: Said, mean: stats.Contrast, own: Sequence[Comparison]) -> Comparison:
+def _overall(mean: stats.Contrast, own: Sequence[Comparison]) -> Comparison:
     """The mean difference of a claim that speaks of what holds on the whole."""
     known = [set(one.by_seed) for one in own]
     seeds = set.intersection(*known) if known else set()
@@ -164,7 +164,7 @@ def _claim(
     if result is not None:
         own = [_comparison(sheet, pair, c) for pair, c in zip(pairs, result.contrasts, strict=True)]
         if result.average is not None:
-            overall = _overall(said, result.average, own)
+            overall = _overall(result.average, own)
     metrics = {sheet.columns[pair.column].unit for pair in pairs}
     return Claim(
         name=said.name,

@@ -14,7 +14,8 @@ from bench.studies.metrics import Metric
 
 GAP = "—"
 MINUS = "−"
-WIDEST = 9  # columns of numbers that a page or a terminal holds
+WIDEST = 9  # columns of numbers that a page holds
+WIDEST_TOGETHER = 6  # of several data sets side by side, whose headings are long
 
 
 @dataclass(frozen=True)
@@ -223,34 +224,26 @@ def _grid(table: Table, title: str, parts: list[tuple[Group, list[tuple[Text, ..
 
 
 def lay_out(table: Table) -> tuple[Grid, ...]:
-    """One grid where its numbers fit side by side; else one a data set, and what is beside the point below it."""
-    several = len(table.groups) > 1
-    columns = range(len(table.columns))
-    whole = [_column(table, j, table.columns[j].group if several else "") for j in columns]
-    asides = {name: _asides(table, name, name if several else "") for name in table.groups}
-    together = _grid(table, "", whole)
-    extra = [part for name in table.groups for part in asides[name]]
-    if not whole:
+    """One grid where all fits side by side; else one a data set, what is beside the point below or beside it."""
+    if not table.columns:
         return ()
-    if together.width <= WIDEST:
-        everything = _grid(table, "", [*whole, *extra])
-        if everything.width <= WIDEST:
-            return (everything,)
-        return (together, _grid(table, "", extra)) if extra else (together,)
+    several = len(table.groups) > 1
+    if several:
+        whole = [_column(table, j, column.group) for j, column in enumerate(table.columns)]
+        together = _grid(table, "", whole)
+        if together.width <= WIDEST_TOGETHER:
+            extra = [part for name in table.groups for part in _asides(table, name, name)]
+            return (together, _grid(table, "", extra)) if extra else (together,)
     grids: list[Grid] = []
     for name in table.groups:
+        own = [_column(table, j, "") for j, column in enumerate(table.columns) if column.group == name]
+        rest = _asides(table, name, "")
         title = name if several else ""
-        bare = [
-            (dataclasses.replace(whole[j][0], over=""), whole[j][1])
-            for j in columns
-            if table.columns[j].group == name
-        ]
-        rest = [(dataclasses.replace(group, over=""), texts) for group, texts in asides[name]]
-        grid = _grid(table, title, [*bare, *rest])
+        grid = _grid(table, title, [*own, *rest])
         if grid.width <= WIDEST or not rest:
             grids.append(grid)
         else:
-            grids += [_grid(table, title, bare), _grid(table, title, rest)]
+            grids += [_grid(table, title, own), _grid(table, title, rest)]
     return tuple(grids)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from bench.report.captions import device_name
-from bench.report.panel import RowRuns
 from bench.report.figures.rows import TableRows
 from bench.report.layout import in_unit
 from bench.report.model import Figure, Point, Scatter
+from bench.report.panel import RowRuns
 
 
 def cost(behind: TableRows) -> Figure | None:

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.report.words import count
-from bench.report.panel import END_TO_END, RowRuns, depth, freeze_title
 from bench.report.figures.rows import DatasetRows
 from bench.report.model import Chart, Figure, Line
+from bench.report.panel import END_TO_END, RowRuns, depth, freeze_title
+from bench.report.words import count
 
 # Single runs drawn of a row in one chart: beyond, nobody tells one from another, and the page grows.
 MOST_LINES = 12

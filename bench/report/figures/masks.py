@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.report.words import count
 from bench.report.figures import raster
 from bench.report.figures.rows import Absent, DatasetRows, evaluated
 from bench.report.model import Facts, Figure, Picture
+from bench.report.words import count
 
 SHOWN = 8
 MOST_ROWS = 12

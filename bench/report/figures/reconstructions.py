@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.report.words import count
 from bench.report.figures import raster
 from bench.report.figures.rows import Absent, DatasetRows
 from bench.report.model import Figure, Picture
+from bench.report.words import count
 
 SHOWN = 8
 # Rows of a table whose arrays are opened for one figure.

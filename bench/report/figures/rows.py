@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.records import Run
-from bench.report.words import number_ranges, seeds_named
-from bench.report.panel import RowRuns
 from bench.report.model import Claim, Table
+from bench.report.panel import RowRuns
+from bench.report.words import number_ranges, seeds_named
 
 
 @dataclass(frozen=True)
