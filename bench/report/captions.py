@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bench.protocols import PROTOCOLS
 from bench.report.model import Column, Mark, Row
 from bench.report.panel import Panel
-from bench.report.sheets import Sheet
+from bench.report.sheets import Sheet, column_title
 from bench.report.words import count, number_ranges
 from bench.stats import SeedPair
 from bench.studies.metrics import METRICS
@@ -165,8 +165,10 @@ def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
                 " not shown."
             )
         shown = {str(panel.dataset["name"]) for panel in sheet.panels}
-        if absent := [name for name in sheet.table.datasets if name not in shown]:
-            lines.append(f"Not run: the paper's {', '.join(absent)}.")
+        absent = [name for name in sheet.table.datasets if name not in shown]
+        absent += [title for title in _titles(sheet) if title not in {c.title for c in sheet.columns}]
+        if absent:
+            lines.append(f"Not run of the paper's table: {', '.join(absent)}.")
     runs = {run.id: run for row in sheet.rows for r in row.runs.values() for run in r.all_runs()}
     done = [run for run in runs.values() if run.result is not None]
     sources = {str(run.provenance.get("source_hash")) for run in done if run.provenance.get("source_hash")}
@@ -178,6 +180,13 @@ def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
     if len(devices) > 1 and any(row.costs for row in rows):
         lines.append(f"Times were taken on different devices ({', '.join(sorted(devices))}).")
     return tuple(lines)
+
+
+def _titles(sheet: Sheet) -> list[str]:
+    """Titles of the columns that the study's table has, of any data set."""
+    if sheet.table is None:
+        return []
+    return list(dict.fromkeys(column_title(sheet.table, column) for column in sheet.table.columns))
 
 
 def _beside_the_paper(sheet: Sheet) -> list[str]:

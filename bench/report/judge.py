@@ -95,12 +95,13 @@ def beaten_by_random(sheet: Sheet, rows: Sequence[Row], predictions: Predictions
             own = rows[i].cells[j].estimate
             if own is None or own.mean >= floor.mean:
                 continue
-            d = stats.measure(
+            pair = stats.Pair(
                 column_scores(sheet, control, j),
                 column_scores(sheet, i, j),
                 column_correct(sheet, control, j, predictions),
                 column_correct(sheet, i, j, predictions),
             )
+            d = stats.measure(pair)
             if d is not None and d.half is not None and (p := d.p_value()) is not None:
                 behind.append(Behind(rows[i].label, d.difference, d.half, p, d.by_image))
         adjusted = stats.holm([b.p for b in behind] + [1.0] * (len(trained) - len(behind)))

@@ -3,7 +3,6 @@
 Fractions turn into percent here, and nowhere before.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 

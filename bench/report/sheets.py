@@ -22,10 +22,10 @@ from bench.report.panel import (
     freeze_title,
     spec,
 )
+from bench.studies import Column as StudyColumn
 from bench.studies import Row as StudyRow
 from bench.studies import Study
 from bench.studies import Table as StudyTable
-from bench.studies.metrics import METRICS
 
 
 @dataclass
@@ -132,29 +132,36 @@ def _same_origin(row: StudyRow, runs: RowRuns, panel: Panel) -> bool:
     return runs.pretrain["dataset"]["name"] == row.pretrain_on
 
 
-def _columns(table: StudyTable, panels: Sequence[Panel], rule: str | None) -> tuple[list[Column], list[int]]:
-    columns, places = [], []
+def _columns(table: StudyTable, panels: Sequence[Panel], rule: str | None) -> list[tuple[Column, int]]:
+    """Every column of a table over some panels, with the number of its panel."""
+    columns = []
     for place, panel in enumerate(panels):
         for column in table.on([panel.name]).columns:
-            title = column.title or _column_title(table, column.freeze, column.metric)
+            title = column_title(table, column)
             own = rule or default_rule(panel) if column.unit.probed else ""
             base = table.on([str(panel.dataset["name"])]).columns
             twin = next(one for one in base if one.kind == column.kind)
             why = twin.incomparable
             if "fraction" in panel.dataset and not why:
                 why = "the paper trains on all of the images"
-            columns.append(Column(panel.name, column.freeze, column.metric, title, panel.title, own, why))
-            places.append(place)
-    return columns, places
+            made = Column(panel.name, column.freeze, column.metric, title, panel.title, own, why)
+            columns.append((made, place))
+    return columns
 
 
-def _column_title(table: StudyTable, freeze: str | None, metric: str) -> str:
+def _has_runs(runs: RowRuns, column: Column) -> bool:
+    return bool(cell_runs(runs, column.freeze, column.unit))
+
+
+def column_title(table: StudyTable, column: StudyColumn) -> str:
     """What tells a column from its neighbours of the same data set."""
+    if column.title:
+        return column.title
     parts = []
-    if freeze is not None and (len(table.freezes) > 1 or len(table.metrics) == 1):
-        parts.append(freeze_title(freeze))
-    if len(table.metrics) > 1 or freeze is None:
-        parts.append(METRICS[metric].title)
+    if column.freeze is not None and (len(table.freezes) > 1 or len(table.metrics) == 1):
+        parts.append(freeze_title(column.freeze))
+    if len(table.metrics) > 1 or column.freeze is None:
+        parts.append(column.unit.title)
     return ", ".join(parts)
 
 
@@ -171,10 +178,14 @@ def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) ->
     if not kept:
         return None
     panels = [group[i] for i in kept]
-    columns, places = _columns(table, panels, rule)
-    sheet = Sheet(table, tuple(panels), tuple(columns), tuple(places), rows)
     for row in rows:
         row.runs = {kept.index(i): found for i, found in row.runs.items()}
+    every = _columns(table, panels, rule)
+    # A column in which nothing was ever begun would be all gaps: it is told in a note.
+    begun = [(c, i) for c, i in every if any(i in r.runs and _has_runs(r.runs[i], c) for r in rows)]
+    columns, places = zip(*(begun or every), strict=True)
+    sheet = Sheet(table, tuple(panels), columns, places, rows)
+    for row in rows:
         for j, column in enumerate(sheet.columns):
             panel = panels[places[j]]
             base = table.on([str(panel.dataset["name"])])
@@ -200,7 +211,7 @@ def _worth_showing(sheet: Sheet, table: StudyTable, first: bool) -> bool:
 def _has_numbers(sheet: Sheet) -> bool:
     """Whether any run could stand in one of its columns, done or not."""
     return any(
-        cell_runs(runs, column.freeze, column.unit)
+        _has_runs(runs, column)
         for row in sheet.rows
         for j, column in enumerate(sheet.columns)
         if (runs := sheet.runs(row, j)) is not None
