@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bench.errors import UsageError
-from bench.report import build, collect
+from bench.report import build, collect, panel, sheets
 from bench.stats import Estimate
 from models import registry
 from tests.synthetic_runs import Runs
@@ -115,10 +115,23 @@ def test_a_variant_of_a_method_is_a_row_of_its_own(runs):
     runs.cells(["patchvae"], [0, 1])
     for seed in (0, 1):
         runs.probe(runs.pretrain("patchvae", seed, settings={"num_parts": 8}), "conv1-5")
-    table = only(build(runs.root))
-    assert [r.label for r in table.rows] == ["PatchVAE", "PatchVAE [num_parts=8]"]
-    assert row(table, "PatchVAE").cells[0].published == pytest.approx(0.2872)
-    assert row(table, "PatchVAE [num_parts=8]").cells[0].published is None
+    first, third = build(runs.root).tables
+    assert (first.number, third.number) == ("1", "3")
+    assert [r.label for r in first.rows] == ["PatchVAE"]
+    assert [r.label for r in third.rows] == ["N = 8", "N = 16"]
+    assert row(first, "PatchVAE").cells[0].published == pytest.approx(0.2872)
+    assert [r.cells[0].published for r in third.rows] == [pytest.approx(0.2874), pytest.approx(0.2894)]
+    assert third.rows[1].cells[0].runs == first.rows[0].cells[0].runs
+
+
+def test_settings_that_no_table_of_the_study_has_stand_in_a_table_of_their_own(runs):
+    runs.cells(["patchvae", "beta-vae"], [0, 1])
+    for seed in (0, 1):
+        runs.probe(runs.pretrain("patchvae", seed, settings={"num_parts": 24}), "conv1-5")
+    first, own = build(runs.root).tables
+    assert (first.number, own.number) == ("1", "")
+    assert [r.label for r in own.rows] == ["PatchVAE", "PatchVAE [num_parts=24]"]
+    assert all(r.cells[0].published is None for r in own.rows)
 
 
 def test_controls_join_every_table_that_probes_alike(runs):
@@ -141,19 +154,23 @@ def test_the_papers_number_stands_only_beside_its_data_set_and_backbone(runs):
     runs.cells(["patchvae"], [0], POINTS)
     runs.cells(["patchvae"], [0], dataset="miniplaces")
     runs.cells(["patchvae"], [0], backbone="resnet18")
-    published = {(t.dataset, dict(t.facts)["Backbone"]): t.rows[0].cells[0] for t in build(runs.root).tables}
-    cell = published["cifar100", "resnet9"]
+    published = {
+        (column.dataset, dict(table.facts)["Backbone"], column.freeze): cell
+        for table in build(runs.root).tables
+        for column, cell in zip(table.columns, table.rows[0].cells, strict=True)
+    }
+    cell = published["cifar100", "resnet9", "conv1"]
     assert cell.published == pytest.approx(0.4307)
     assert cell.difference == pytest.approx(mean(cell).mean - 0.4307)
-    assert published["cifar100", "resnet18"].published is None
-    assert published["miniplaces", "resnet9"].published is None
+    assert published["cifar100", "resnet18", "conv1-5"].published is None
+    assert published["miniplaces", "resnet9", "conv1-5"].published is None
 
 
 def test_the_imagenet_row_has_the_papers_number_and_the_home_row_has_none(runs):
     runs.cells(["patchvae", "supervised"], [0])
     runs.probe(runs.pretrain("supervised", 0, dataset="imagenet", epochs=1), "conv1-5", dataset="cifar100")
     table = only(build(runs.root))
-    home, imagenet = (r for r in table.rows if r.method == "supervised")
+    imagenet, home = (r for r in table.rows if r.method == "supervised")
     assert home.cells[0].published is None
     assert imagenet.cells[0].published == pytest.approx(0.5436)
     assert imagenet.label.endswith("1 epoch")
@@ -164,7 +181,7 @@ def test_each_protocol_has_its_rule_and_another_can_be_asked_for(runs):
     pretrain = runs.pretrain("patchvae", 0)
     for protocol in ("paper", "clean", "reference"):
         runs.probe(pretrain, "conv1-5", protocol=protocol, top1=0.3)
-    rules = {t.protocol: (t.rule, t.rows[0].cells[0].estimate) for t in build(runs.root).tables}
+    rules = {t.protocol: (t.columns[0].rule, t.rows[0].cells[0].estimate) for t in build(runs.root).tables}
     assert {protocol: rule for protocol, (rule, _) in rules.items()} == {
         "paper": "last", "clean": "val", "reference": "best-test",
     }  # fmt: skip
@@ -245,7 +262,7 @@ def test_a_pretraining_without_probes_is_a_row_of_gaps_or_pending(runs):
     report = build(runs.root)
     assert row(only(report), "PatchVAE").cells[0].state == "missing"
     assert only(report).gaps[0].state == "interrupted"
-    assert report.pending == ("PatchVAE on Digits, seed 0: done",)
+    assert report.pending[0] == "PatchVAE on Digits, seed 0: done (pretrained, not probed)"
 
 
 def test_mixed_sources_and_devices_are_said(runs):
@@ -281,10 +298,12 @@ def test_a_broken_file_is_named_and_the_rest_read(runs):
 def test_a_method_that_is_not_installed_is_still_shown(runs, monkeypatch):
     runs.cells(["patchvae", "bigan"], [0])
     fewer = {name: m for name, m in registry.METHODS.items() if name != "bigan"}
-    for module in (registry, collect):
+    for module in (registry, collect, panel):
         monkeypatch.setattr(module, "METHODS", fewer)
+    sheets._in_force.cache_clear()
     assert [r.label for r in only(build(runs.root)).rows] == ["PatchVAE", "bigan"]
-    assert collect.spec("bigan").title == ""
+    assert panel.spec("bigan").title == ""
+    sheets._in_force.cache_clear()
 
 
 def test_reporting_loads_neither_torch_nor_pandas(runs, tmp_path):

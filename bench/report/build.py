@@ -156,13 +156,14 @@ def _notices(found: Sequence[Sheet]) -> list[str]:
 
 
 def _not_run(study: Study | None, found: Sequence[Sheet]) -> list[str]:
-    if study is None or not found:
-        return []
+    """The study's tables that nothing is there for, in one line."""
     shown = {sheet.table.name for sheet in found if sheet.table is not None}
+    names = [table.name for table in study.tables if table.name not in shown] if study and shown else []
+    if not names:
+        return []
     return [
-        f"Table {table.name} ({table.title}): nothing was run; `bench run --table {table.name}` runs it"
-        for table in study.tables
-        if table.name not in shown
+        f"Table{'s' * (len(names) > 1)} {', '.join(names)} of the paper: nothing was run; `bench run --table"
+        f" {names[0]}` begins"
     ]
 
 

@@ -25,10 +25,10 @@ def judge_claims(sheet: Sheet, name: str, predictions: Predictions) -> list[Clai
     """
     if sheet.table is None:
         return []
-    labels = [row.label for row in sheet.rows]
+    titles = [row.title for row in sheet.rows]
     found: list[tuple[Said, list[_Pair]]] = []
     for said in sheet.table.claims:
-        found.append((said, _pairs(sheet, said, labels)))
+        found.append((said, _pairs(sheet, said, titles)))
     data = [
         stats.ClaimData(said.name, tuple(_data(sheet, said, p, predictions) for p in pairs), said.over)
         for said, pairs in found
@@ -49,14 +49,14 @@ class _Pair:
         return f"{self.contrast.a} {MINUS} {self.contrast.b} #{self.column}"
 
 
-def _pairs(sheet: Sheet, said: Said, labels: Sequence[str]) -> list[_Pair]:
+def _pairs(sheet: Sheet, said: Said, titles: Sequence[str]) -> list[_Pair]:
     found = []
     for j, column in enumerate(sheet.columns):
         if not said.speaks_of(column.dataset, column.freeze, column.metric):
             continue
         for contrast in said.contrasts:
             if split_fraction(column.dataset)[0] not in contrast.except_on:
-                a, b = (labels.index(t) if t in labels else -1 for t in (contrast.a, contrast.b))
+                a, b = (titles.index(t) if t in titles else -1 for t in (contrast.a, contrast.b))
                 found.append(_Pair(contrast, j, a, b))
     return found
 

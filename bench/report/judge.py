@@ -101,7 +101,7 @@ def beaten_by_random(sheet: Sheet, rows: Sequence[Row], predictions: Predictions
                 column_correct(sheet, control, j, predictions),
                 column_correct(sheet, i, j, predictions),
             )
-            d = stats.measure(pair)
+            d = stats.measure([pair])
             if d is not None and d.half is not None and (p := d.p_value()) is not None:
                 behind.append(Behind(rows[i].label, d.difference, d.half, p, d.by_image))
         adjusted = stats.holm([b.p for b in behind] + [1.0] * (len(trained) - len(behind)))

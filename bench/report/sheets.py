@@ -22,6 +22,7 @@ from bench.report.panel import (
     freeze_title,
     spec,
 )
+from bench.report.words import count
 from bench.studies import Column as StudyColumn
 from bench.studies import Row as StudyRow
 from bench.studies import Study
@@ -34,6 +35,7 @@ class SheetRow:
 
     Attributes:
         label: as printed.
+        title: in the study's declaration; "" for a row that it lacks.
         method: name in the registry.
         group: what it is compared with.
         variant: what differs from the method's defaults.
@@ -43,6 +45,7 @@ class SheetRow:
     """
 
     label: str
+    title: str
     method: str
     group: RowGroup
     variant: str = ""
@@ -132,6 +135,13 @@ def _same_origin(row: StudyRow, runs: RowRuns, panel: Panel) -> bool:
     return runs.pretrain["dataset"]["name"] == row.pretrain_on
 
 
+def _label(row: StudyRow, runs: RowRuns) -> str:
+    """A declared row's title; what was pretrained elsewhere says for how long."""
+    if row.pretrain_on is None:
+        return row.title
+    return f"{row.title}, {count(runs.pretrain['train']['epochs'], 'epoch')}"
+
+
 def _columns(table: StudyTable, panels: Sequence[Panel], rule: str | None) -> list[tuple[Column, int]]:
     """Every column of a table over some panels, with the number of its panel."""
     columns = []
@@ -173,7 +183,7 @@ def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) ->
         if runs:
             first = next(iter(runs.values()))
             origin = row.pretrain_on or ""
-            rows.append(SheetRow(row.title, row.method, first.group, "", origin, runs))
+            rows.append(SheetRow(_label(row, first), row.title, row.method, first.group, "", origin, runs))
     kept = sorted({i for row in rows for i in row.runs})
     if not kept:
         return None
@@ -190,7 +200,7 @@ def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) ->
             panel = panels[places[j]]
             base = table.on([str(panel.dataset["name"])])
             printed = next(one for one in base.columns if one.kind == (column.freeze, column.metric))
-            number = base.number(base.row(row.label), printed)
+            number = base.number(base.row(row.title), printed)
             if number is not None and panel.backbone == table.backbone and panel.home:
                 row.published[j] = number
     return sheet
@@ -204,7 +214,7 @@ def _worth_showing(sheet: Sheet, table: StudyTable, first: bool) -> bool:
     if sheet.panels[0].backbone != table.backbone and any(column.freeze for column in table.columns):
         return False
     titles = {row.title for row in table.rows}
-    declared = [row for row in sheet.rows if row.label in titles]
+    declared = [row for row in sheet.rows if row.title in titles]
     return bool(declared) if first else len(declared) > 1 and _has_numbers(sheet)
 
 
@@ -232,6 +242,7 @@ def _adopt(sheet: Sheet, study: Study) -> None:
                 (runs.method, runs.label),
                 SheetRow(
                     runs.label,
+                    "",
                     runs.method,
                     runs.group,
                     "",
@@ -270,6 +281,7 @@ def _own_sheet(panel: Panel, hidden: set[int], rule: str | None) -> Sheet | None
     rows = [
         SheetRow(
             runs.label,
+            "",
             runs.method,
             runs.group,
             runs.variant,
