@@ -301,7 +301,7 @@ def test_a_method_that_is_not_installed_is_still_shown(runs, monkeypatch):
     for module in (registry, collect, panel):
         monkeypatch.setattr(module, "METHODS", fewer)
     sheets._in_force.cache_clear()
-    assert [r.label for r in only(build(runs.root)).rows] == ["PatchVAE", "bigan"]
+    assert [r.label for r in only(build(runs.root)).rows] == ["PatchVAE", "BiGAN"]
     assert panel.spec("bigan").title == ""
     sheets._in_force.cache_clear()
 

@@ -6,7 +6,7 @@ settings, the same preset or the same epochs. So no column, and no claim, ever m
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.config import method_config
@@ -114,6 +114,9 @@ def _declared(row: StudyRow, panel: Panel) -> RowRuns | None:
 def _same_settings(settings: Mapping[str, Any], runs: RowRuns, panel: Panel) -> bool:
     own = tuple((key, value) for key, value in settings.items() if "." not in key)
     wanted = _in_force(runs.method, str(runs.pretrain["dataset"]["name"]), panel.protocol, own)
+    if wanted is None:
+        # Not installed here: nothing is known of its defaults.
+        return not settings
     train = {key.removeprefix("pretrain."): v for key, v in settings.items() if key.startswith("pretrain.")}
     return wanted == runs.pretrain["method_config"] and all(
         runs.pretrain["train"].get(key) == value for key, value in train.items()
@@ -160,6 +163,9 @@ def _columns(table: StudyTable, panels: Sequence[Panel], rule: str | None) -> li
 
 
 def _has_runs(runs: RowRuns, column: Column) -> bool:
+    """Whether a row has runs of its own there; an end-to-end row's would stand in any column."""
+    if column.unit.probed:
+        return any(point == column.freeze for point, _ in runs.probes)
     return bool(cell_runs(runs, column.freeze, column.unit))
 
 
@@ -193,14 +199,18 @@ def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) ->
     every = _columns(table, panels, rule)
     # A column in which nothing was ever begun would be all gaps: it is told in a note.
     begun = [(c, i) for c, i in every if any(i in r.runs and _has_runs(r.runs[i], c) for r in rows)]
+    if not begun and any(runs.probes for row in rows for runs in row.runs.values()):
+        ends = {i: replace(c, freeze=END_TO_END, title=freeze_title(END_TO_END)) for c, i in every}
+        begun = [(column, i) for i, column in ends.items()]
     columns, places = zip(*(begun or every), strict=True)
     sheet = Sheet(table, tuple(panels), columns, places, rows)
     for row in rows:
         for j, column in enumerate(sheet.columns):
             panel = panels[places[j]]
             base = table.on([str(panel.dataset["name"])])
-            printed = next(one for one in base.columns if one.kind == (column.freeze, column.metric))
-            number = base.number(base.row(row.title), printed)
+            kind = (column.freeze, column.metric)
+            printed = next((one for one in base.columns if one.kind == kind), None)
+            number = None if printed is None else base.number(base.row(row.title), printed)
             if number is not None and panel.backbone == table.backbone and panel.home:
                 row.published[j] = number
     return sheet
