@@ -1,0 +1,237 @@
+"""Claims in words: what was measured, how sure, and how the paper's own numbers stand to them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from bench.report.drawing import Axis, axis_of, ruler, strip
+from bench.report.layout import GAP, in_unit, number, signed
+from bench.report.model import Claim, Comparison, Report, Table, Verdict
+from bench.studies.metrics import METRICS, Metric
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
+@dataclass(frozen=True)
+class ComparisonLine:
+    """A comparison as a page prints it.
+
+    Attributes:
+        comparison: what it is of.
+        difference: with its half width.
+        p: of it, without its name.
+        published: the paper's difference.
+        expected: "yes", "no", or "" where it was not run.
+        strip: its interval, its seeds and the paper's difference as SVG; "" where it was not run.
+        mean: whether it is the mean of the others.
+    """
+
+    comparison: Comparison
+    difference: str
+    p: str
+    published: str
+    expected: str
+    strip: str
+    mean: bool = False
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Comparisons in one metric, which share an axis.
+
+    Attributes:
+        metric: of them.
+        lines: one a comparison; a mean first.
+        ruler: their axis as SVG.
+    """
+
+    metric: Metric
+    lines: tuple[ComparisonLine, ...]
+    ruler: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim as a page prints it.
+
+    Attributes:
+        claim: what it is of.
+        anchor: unique on the page.
+        measured: sentences.
+        seeds: how many would settle it; "" where that is not known or not asked.
+        paper: how the paper's own numbers stand; "" where it prints none.
+        parts: its comparisons by metric.
+    """
+
+    claim: Claim
+    anchor: str
+    measured: tuple[str, ...]
+    seeds: str
+    paper: str
+    parts: tuple[Scaled, ...]
+
+
+@dataclass(frozen=True)
+class TableFindings:
+    """The claims of one table; `table` is None where the report does not have it."""
+
+    name: str
+    table: Table | None
+    findings: tuple[Finding, ...]
+
+
+def p_text(p: float | None) -> str:
+    """A p value as readers expect it, on one line; "" for none."""
+    return "" if p is None else "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.3f}"
+
+
+def unit_text(metric: Metric) -> str:
+    """The unit of a difference, with the space before it."""
+    return " points" if metric.percent else f" {metric.unit}" if metric.unit else ""
+
+
+def metric_of(comparison: Comparison) -> Metric:
+    """The comparison's metric; a nameless one for a name that this version does not know."""
+    name = comparison.metric
+    return METRICS.get(name) or Metric(name, name, "", None, "")
+
+
+def findings(report: Report) -> tuple[TableFindings, ...]:
+    """The claims of a report in its order, table by table."""
+    tables = {table.name: table for table in report.tables}
+    grouped: dict[str, list[Finding]] = {}
+    for claim in report.claims:
+        grouped.setdefault(claim.table, []).append(_finding(claim))
+    return tuple(TableFindings(name, tables.get(name), tuple(found)) for name, found in grouped.items())
+
+
+def counts(report: Report) -> tuple[tuple[Verdict, int], ...]:
+    """How many claims there are of each verdict."""
+    return tuple((verdict, sum(claim.verdict == verdict for claim in report.claims)) for verdict in VERDICTS)
+
+
+def _finding(claim: Claim) -> Finding:
+    return Finding(
+        claim, f"c-{claim.table}-{claim.name}", _measured(claim), _seeds(claim), _paper(claim), _parts(claim)
+    )
+
+
+def difference_text(comparison: Comparison, metric: Metric) -> str:
+    """A difference with its half width and unit; a dash where nothing was run."""
+    if comparison.difference is None:
+        return GAP
+    half = "" if comparison.half is None else f" ± {number(comparison.half, metric)}"
+    return f"{signed(comparison.difference, metric)}{half}{unit_text(metric)}"
+
+
+def _seed_count(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+def _sample(comparisons: Sequence[Comparison]) -> str:
+    text = f"{_seed_count([c.n for c in comparisons])} {'seed' if all(c.n == 1 for c in comparisons) else 'seeds'}"
+    return text + ("; test images counted as a sample" if all(c.by_image for c in comparisons) else "")
+
+
+def _measured(claim: Claim) -> tuple[str, ...]:
+    run = [c for c in claim.comparisons if c.difference is not None]
+    sure = f", {p_text(claim.p)}" if claim.p is not None else ""
+    if claim.overall is not None and claim.overall.difference is not None:
+        mean = difference_text(claim.overall, metric_of(claim.overall))
+        return (f"Mean of {len(run)} differences: {mean} ({_sample([claim.overall])}){sure}.",)
+    if not run:
+        return ()
+    if len(run) == 1:
+        text = difference_text(run[0], metric_of(run[0]))
+        where = (
+            "" if len(claim.comparisons) == 1 else f", the only one of {len(claim.comparisons)} that was run"
+        )
+        return (f"{run[0].a} − {run[0].b} at {run[0].column}: {text} ({_sample(run)}){sure}{where}.",)
+    ranges = []
+    for metric in dict.fromkeys(metric_of(c) for c in run):
+        values = sorted(c.difference for c in run if metric_of(c) == metric and c.difference is not None)
+        low, high = signed(values[0], metric), signed(values[-1], metric)
+        several = f"{metric.title} " if len({metric_of(c) for c in run}) > 1 else ""
+        ranges.append(several + (low if low == high else f"{low} to {high}") + unit_text(metric))
+    expected = sum(bool(c.as_expected) for c in run)
+    missing = len(claim.comparisons) - len(run)
+    return (
+        f"{expected} of {len(run)} differences lie where they are expected: {'; '.join(ranges)}"
+        f" ({_sample(run)}){sure}."
+        + (f" {missing} more {'was' if missing == 1 else 'were'} not run." if missing else ""),
+    )
+
+
+def _seeds(claim: Claim) -> str:
+    if claim.verdict != "undecided":
+        return ""
+    asked = [claim.overall] if claim.overall is not None else [c for c in claim.comparisons if c.n]
+    known = [c.seeds_needed for c in asked if c.seeds_needed is not None]
+    if not known:
+        return ""
+    most = max(known)
+    text = f"At the {'differences' if len(asked) > 1 else 'difference'} seen, about {most} seeds would separate them"
+    return text + (
+        "." if len(known) == len(asked) else f", where that can be told ({len(known)} of {len(asked)})."
+    )
+
+
+def _paper(claim: Claim) -> str:
+    known = [(c.published, metric_of(c)) for c in claim.comparisons if c.published is not None]
+    if not known:
+        return ""
+    above = sum(value > 0 for value, _ in known)
+    if len(known) == 1:
+        value, metric = known[0]
+        return f"The paper's own difference: {signed(value, metric)}{unit_text(metric)}."
+    ranges = []
+    for metric in dict.fromkeys(metric for _, metric in known):
+        values = sorted(value for value, m in known if m == metric)
+        low, high = signed(values[0], metric), signed(values[-1], metric)
+        several = f"{metric.title} " if len({m for _, m in known}) > 1 else ""
+        ranges.append(several + (low if low == high else f"{low} to {high}") + unit_text(metric))
+    return f"Of the paper's own {len(known)} differences {above} are above zero: {'; '.join(ranges)}."
+
+
+def _parts(claim: Claim) -> tuple[Scaled, ...]:
+    parts = []
+    for metric in dict.fromkeys(metric_of(c) for c in claim.comparisons):
+        own = [c for c in claim.comparisons if metric_of(c) == metric]
+        mean = claim.overall
+        every = [mean, *own] if mean is not None and metric_of(mean) == metric else own
+        axis = axis_of(value for c in every for value in _reach(c, metric))
+        lines = tuple(_line(c, metric, axis, c is mean) for c in every)
+        parts.append(Scaled(metric, lines, ruler(axis)))
+    return tuple(parts)
+
+
+def _reach(c: Comparison, metric: Metric) -> list[float]:
+    """All that a comparison's strip shows; an interval far wider than its seeds is cut off."""
+    values = [value for value in (c.difference, c.published, *c.by_seed.values()) if value is not None]
+    if c.difference is not None and c.half is not None:
+        values += [c.difference - c.half, c.difference + c.half]
+    return [in_unit(value, metric) for value in values if math.isfinite(value)]
+
+
+def _line(c: Comparison, metric: Metric, axis: Axis, mean: bool) -> ComparisonLine:
+    drawn = ""
+    published = None if c.published is None else in_unit(c.published, metric)
+    if c.difference is not None or published is not None:
+        drawn = strip(
+            axis,
+            None if c.difference is None else in_unit(c.difference, metric),
+            None if c.half is None else in_unit(c.half, metric),
+            [in_unit(value, metric) for value in c.by_seed.values()],
+            published,
+        )
+    return ComparisonLine(
+        c,
+        difference_text(c, metric).removesuffix(unit_text(metric)),
+        p_text(c.p).removeprefix("p\u00a0").removeprefix("=\u00a0"),
+        "" if c.published is None else signed(c.published, metric),
+        "" if c.as_expected is None else "yes" if c.as_expected else "no",
+        drawn,
+        mean,
+    )
