@@ -1,115 +1,86 @@
 """Figure 6: what the weighted loss L_w looks at, from `masks.npz` of the evaluation `reconstruction`."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from bench.report.figures import raster
-from bench.report.figures.rows import Absent, DatasetRows, evaluated
-from bench.report.model import Facts, Figure, Picture
+from bench.records import Run
 from bench.report.words import count
+from bench.report.panel import RowRuns
+from bench.report.figures import raster
+from bench.report.figures.rows import NOT_HERE, Absent, Arrays, DatasetRows, evaluated, open_arrays
+from bench.report.model import Facts, Figure, Picture
 
 SHOWN = 8
-MOST_ROWS = 12
-TITLE = "Figure 6. Weight masks of L_w"
-
-
-class Masks(NamedTuple):
-    """Images with the |Laplacian| and the weight of each pixel, both averaged over channels."""
-
-    label: str
-    seed: int
-    images: np.ndarray
-    laplacian: np.ndarray
-    weights: np.ndarray
 
 
 def masks(rows: DatasetRows) -> Figure | Absent | None:
     """Images, |Laplacian|, weights, image times weights; once for all rows that weigh alike."""
-    found, missing = _masks(rows)
-    if not found:
-        return Absent(f"{TITLE}, {rows.title}", "pictures are not in these records") if missing else None
-    groups: dict[str, list[Masks]] = {}
-    for one in found:
-        whole = b"".join(np.ascontiguousarray(part).tobytes() for part in (one.images, one.weights))
+    title = f"Figure 6. Weight masks of L_w, {rows.title}"
+    opened = open_arrays(rows, "masks", ("images", "laplacian", "weights"), _weighted)
+    if not opened.found:
+        return Absent(title, NOT_HERE) if opened.missing else None
+    groups: dict[str, list[Arrays]] = {}
+    for one in opened.found:
+        whole = b"".join(np.ascontiguousarray(one.arrays[name]).tobytes() for name in ("images", "weights"))
         groups.setdefault(hashlib.sha256(whole).hexdigest(), []).append(one)
-    pictures = tuple(_picture(group) for group in groups.values())
-    number = min(_shown(one) for one in found)
+    number = min(_shown(one.arrays["images"]) for one in opened.found)
     caption = (
-        f"{count(number, 'test image')} of {rows.where} (the first of the test split, not chosen). Second row: the"
-        " absolute Laplacian, mean over channels. Third: the weight of each pixel's squared error in L_w: the"
-        " Laplacian averaged over square patches and scaled to mean one. Last: the image times its weight. All"
-        " depend on the image and its input scale alone, not on what was learned, so methods that agree in these"
-        " share a picture."
+        f"The first {count(number, 'test image')} of {rows.title}. Second row: the absolute Laplacian, mean over"
+        " channels. Third: the weight of each pixel's squared error in L_w, the Laplacian averaged over square"
+        " patches and scaled to mean one. Last: the image times its weight. All depend on the image and its input"
+        " scale alone, not on what was learned, so methods that agree in these share a picture."
+        f" {opened.note()}"
     )
     facts = Facts(
-        (
-            "Method",
-            "median weight",
-            "largest weight",
-            "share of the weight on the heaviest tenth of pixels, %",
-        ),
+        ("Method", "Median weight", "Largest weight", "Weight on the heaviest tenth of pixels, %"),
         tuple(_facts(group) for group in groups.values()),
     )
-    name = f"{rows.name}-figure-6"
-    return Figure(name, f"{TITLE}, {rows.title}", caption, pictures, (facts,))
+    pictures = tuple(_picture(group) for group in groups.values())
+    return Figure(f"{rows.name}-figure-6", title, caption, pictures, (facts,))
 
 
-def _masks(rows: DatasetRows) -> tuple[list[Masks], bool]:
-    """Of the lowest seed of each row that has them; and whether a weighted method's evaluation lacks them."""
-    found, missing = [], False
-    for row in rows.rows.values():
-        if not row.pretrain["method_config"].get("weighted"):
-            continue
-        for seed, run in evaluated(row, "reconstruction"):
-            arrays = run.arrays("masks") if len(found) < MOST_ROWS else None
-            if arrays and {"images", "laplacian", "weights"} <= arrays.keys() and len(arrays["images"]):
-                maps = [arrays[name].mean(1) for name in ("laplacian", "weights")]
-                found.append(Masks(row.label, seed, arrays["images"], *maps))
-            else:
-                missing = True
-            break
-    return found, missing
+def _weighted(row: RowRuns) -> Iterable[tuple[int, Run]]:
+    weighs = row.pretrain["method_config"].get("weighted")
+    return evaluated(row, "reconstruction") if weighs else ()
 
 
-def _shown(one: Masks) -> int:
-    return raster.beside(one.images.shape[-1], min(SHOWN, len(one.images)))
+def _names(group: Sequence[Arrays]) -> str:
+    return ", ".join(one.label for one in group)
 
 
-def _picture(group: Sequence[Masks]) -> Picture:
-    one = group[0]
-    n = _shown(one)
-    images = [raster.pixels(image) for image in one.images[:n]]
-    steep, heavy = (float(maps[:n].max()) for maps in (one.laplacian, one.weights))
+def _shown(images: np.ndarray) -> int:
+    return raster.beside(images.shape[-1], min(SHOWN, len(images)))
+
+
+def _picture(group: Sequence[Arrays]) -> Picture:
+    arrays = group[0].arrays
+    n = _shown(arrays["images"])
+    images = [raster.pixels(image) for image in arrays["images"][:n]]
+    laplacian, weights = (arrays[name][:n].mean(1) for name in ("laplacian", "weights"))
+    steep, heavy = float(laplacian.max()), float(weights.max())
     lines = [
         ("image", images),
-        ("|Laplacian|", [raster.grey(values, steep) for values in one.laplacian[:n]]),
-        ("weight", [raster.grey(values, heavy) for values in one.weights[:n]]),
-        ("image × weight", [_weighed(*pair, heavy) for pair in zip(images, one.weights[:n], strict=True)]),
+        ("|Laplacian|", [raster.grey(values, steep) for values in laplacian]),
+        ("weight", [raster.grey(values, heavy) for values in weights]),
+        ("image × weight", [_weighed(*pair, heavy) for pair in zip(images, weights, strict=True)]),
     ]
-    tiles = [[raster.Tile(raster.enlarge(image)) for image in line] for _, line in lines]
     drawn = raster.sheet(
-        tiles,
+        [[raster.Tile(raster.enlarge(image)) for image in line] for _, line in lines],
         labels=[label for label, _ in lines],
         scales=(raster.grey_scale("|Laplacian|", steep), raster.grey_scale("weight", heavy)),
     )
-    names = ", ".join(mask.label for mask in group)
     alt = "Rows of test images, their absolute Laplacians, the weights of their pixels, and images times weights"
-    return Picture(names, one.seed, raster.png(drawn), drawn.width, drawn.height, alt)
+    return Picture(_names(group), group[0].seed, raster.png(drawn), drawn.width, drawn.height, alt)
 
 
 def _weighed(image: np.ndarray, weights: np.ndarray, high: float) -> np.ndarray:
     return np.rint(image * (weights / (high or 1.0))[..., None]).astype(np.uint8)
 
 
-def _facts(group: Sequence[Masks]) -> tuple[str, ...]:
-    weights = np.sort(group[0].weights.reshape(len(group[0].weights), -1), axis=1)
+def _facts(group: Sequence[Arrays]) -> tuple[str, ...]:
+    weights = group[0].arrays["weights"].mean(1)
+    weights = np.sort(weights.reshape(len(weights), -1), axis=1)
     top = weights[:, -max(1, weights.shape[1] // 10) :].sum() / weights.sum()
-    return (
-        ", ".join(one.label for one in group),
-        f"{np.median(weights):.2f}",
-        f"{weights.max():.2f}",
-        f"{100 * top:.1f}",
-    )
+    return _names(group), f"{np.median(weights):.2f}", f"{weights.max():.2f}", f"{100 * top:.1f}"

@@ -1,12 +1,12 @@
 """What figures are drawn of: the rows of a table on one data set."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bench.records import Run
-from bench.report.model import Claim, Table
 from bench.report.panel import RowRuns
-from bench.report.words import number_ranges, seeds_named
+from bench.report.model import Claim, Table
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class TableRows:
     datasets: Sequence[DatasetRows]
 
 
+# Rows of a table whose arrays are opened for one figure.
+MOST_ROWS = 12
+NOT_HERE = "pictures are not in these records"
+
+
 @dataclass(frozen=True)
 class Absent:
     """A figure that cannot be drawn although its runs are there.
@@ -66,13 +71,85 @@ class Absent:
     reason: str
 
 
-def evaluated(row: RowRuns, evaluation: str) -> Iterator[tuple[int, Run]]:
-    """The evaluations of a row that are done, the lowest seed first."""
-    for (name, seed), run in sorted(row.evaluations.items()):
-        if name == evaluation and run.result is not None:
-            yield seed, run
+@dataclass(frozen=True)
+class Arrays:
+    """What one run of a row saved.
+
+    Attributes:
+        label: of the row.
+        seed: of the pretraining.
+        run: that saved it.
+        arrays: by name.
+    """
+
+    label: str
+    seed: int
+    run: Run
+    arrays: Mapping[str, Any]
 
 
-def seeds_text(seeds: set[int]) -> str:
-    """Seeds with their noun."""
-    return seeds_named(number_ranges(seeds))
+@dataclass(frozen=True)
+class Opened:
+    """The arrays of the rows of a table, those of one seed for each.
+
+    Attributes:
+        found: in the order of the rows.
+        missing: labels of rows whose runs are done and left none.
+        beyond: labels of rows that were not looked at, for there are too many.
+    """
+
+    found: tuple[Arrays, ...]
+    missing: tuple[str, ...]
+    beyond: tuple[str, ...]
+
+    def note(self) -> str:
+        """Which runs are shown and which are not, in sentences."""
+        seeds = {one.seed for one in self.found}
+        if len(seeds) == 1:
+            text = f"Runs: {', '.join(one.label for one in self.found)}; seed {min(seeds)}."
+        else:
+            text = f"Runs: {', '.join(f'{one.label} (seed {one.seed})' for one in self.found)}."
+        if self.missing:
+            text += f" Not in these records: {', '.join(self.missing)}."
+        if self.beyond:
+            text += f" Left out beyond the first {len(self.found)} rows: {', '.join(self.beyond)}."
+        return text
+
+
+def open_arrays(
+    rows: DatasetRows,
+    name: str,
+    keys: Iterable[str],
+    runs: Callable[[RowRuns], Iterable[tuple[int, Run]]],
+    most: int = MOST_ROWS,
+) -> Opened:
+    """The arrays `name` of each row's lowest seed that has them; no file of another seed is opened.
+
+    Args:
+        rows: of the table.
+        name: of the file.
+        keys: without which an array file is of no use.
+        runs: a row's runs that ought to have left the file, by seed; none for a row that it does not concern.
+        most: rows that are opened.
+    """
+    keys = set(keys)
+    found: list[Arrays] = []
+    missing, beyond = [], []
+    for row in rows.rows.values():
+        done = sorted((seed, run.id, run) for seed, run in runs(row) if run.result is not None)
+        if done and len(found) == most:
+            beyond.append(row.label)
+            continue
+        for seed, _, run in done:
+            arrays = run.arrays(name)
+            if arrays is not None and keys <= arrays.keys():
+                found.append(Arrays(row.label, seed, run, arrays))
+                break
+        else:
+            missing += [row.label] if done else []
+    return Opened(tuple(found), tuple(missing), tuple(beyond))
+
+
+def evaluated(row: RowRuns, evaluation: str) -> list[tuple[int, Run]]:
+    """A row's runs of one evaluation, with the seeds of the pretrainings."""
+    return [(seed, run) for (name, seed), run in row.evaluations.items() if name == evaluation]
