@@ -28,10 +28,13 @@ GROUPS: dict[str, type] = {"pretrain": TrainSettings, "probe": ProbeSettings}
 
 def canonical(config: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> str:
     """The text that is hashed: sorted keys, no spaces, fields at their implied value left out."""
+    fields = IMPLIED if implied is None else implied
+    if not fields:
+        return json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
     stripped = json.loads(json.dumps(config, allow_nan=False))
     # A probe holds the whole configuration of its pretraining.
     for config_ in (stripped, stripped.get("pretrain")):
-        for path, value in (IMPLIED if implied is None else implied).items():
+        for path, value in fields.items():
             *parents, leaf = path.split(".")
             node: Any = config_
             for key in parents:

@@ -6,6 +6,8 @@ A cell's folder is results/runs/<id>/:
 - result.json: a link to the result of one attempt; the only mark of done
 - claim.json: who works on it
 - attempts/NNNN/: provenance.json, status.json, metrics.jsonl, log.txt, checkpoints, arrays
+
+Records that were published are one file instead, see `bench.packed`; `load_runs` reads either.
 """
 
 import contextlib
@@ -23,10 +25,11 @@ from bench.broken import Once, object_or_none, warn
 from bench.config import config_id
 from bench.errors import RecordError, UsageError
 from bench.files import cannot_read
-from bench.results_folder import check_results, open_results
+from bench.results_folder import PACKED, check_results, open_results, packed_file
 from bench.run_folder import CONFIG, METRICS, PROVENANCE, RESULT, STATUS, attempt_dirs, is_result, run_dir
 
 __all__ = [
+    "PACKED",
     "PICTURES",
     "Attempt",
     "Once",
@@ -36,6 +39,7 @@ __all__ = [
     "load_run",
     "load_runs",
     "open_results",
+    "packed_file",
     "run_dir",
 ]
 
@@ -57,7 +61,7 @@ class Run:
     @cached_property
     def result(self) -> dict[str, Any] | None:
         """The published result, or None."""
-        row = object_or_none(self.dir / RESULT, self._on_broken)
+        row = object_or_none(f"{self.dir}/{RESULT}", self._on_broken)
         if row is not None and not is_result(row, self.id):
             self._on_broken(f"{self.dir / RESULT} is not a result of this cell")
             return None
@@ -67,7 +71,7 @@ class Run:
     def attempt_dir(self) -> Path | None:
         """The folder of the attempt whose result is published; of the newest one while there is none."""
         if self.result is not None:
-            return self.dir / "attempts" / self.result["attempt"]
+            return Path(f"{self.dir}/attempts/{self.result['attempt']}")
         return next(iter(self.attempts), None)
 
     @cached_property
@@ -89,7 +93,7 @@ class Run:
     def provenance(self) -> dict[str, Any]:
         """Of the attempt in `attempt_dir`; {} when there is none."""
         folder = self.attempt_dir
-        return (object_or_none(folder / PROVENANCE, self._on_broken) if folder else None) or {}
+        return (object_or_none(f"{folder}/{PROVENANCE}", self._on_broken) if folder else None) or {}
 
     @cached_property
     def owner(self) -> claims.Owner | None:
@@ -114,54 +118,54 @@ class Run:
         folder = self.attempt_dir
         if folder is None:
             return []
-        path = folder / METRICS
+        path = f"{folder}/{METRICS}"
         try:
-            lines = path.read_bytes().splitlines(keepends=True)
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+                text = file.read()
         except FileNotFoundError:
             return []
         except OSError as error:
-            self._on_broken(cannot_read(path, error))
+            self._on_broken(cannot_read(Path(path), error))
             return []
-        rows = []
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            if not isinstance(row, dict):
-                if self.result is not None or line.endswith(b"\n"):
-                    self._on_broken(f"{path} is broken from line {number} on: what is before it is taken")
-                break
-            rows.append(row)
+        rows, broken = rows_of(text)
+        if broken and (self.result is not None or text.count(b"\n") >= broken):
+            self._on_broken(f"{path} is broken from line {broken} on: what is before it is taken")
         return rows
 
     def arrays(self, name: str) -> dict[str, Any] | None:
         """The arrays that were saved as `name`.npz; None when there are none that can be read."""
         folder = self.attempt_dir
-        if folder is None or not (folder / f"{name}.npz").exists():
+        if folder is None:
             return None
-        import zipfile
-        import zlib
+        from bench.npz import read_npz
 
-        import numpy as np
-
+        path = f"{folder}/{name}.npz"
         try:
-            with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
-                return {key: file[key] for key in file.files}
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            AttributeError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
-            self._on_broken(f"{folder / name}.npz cannot be read: {error}")
+            return read_npz(path)
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError) as error:
+            self._on_broken(f"{path} cannot be read: {error}")
+            return None
+
+    @property
+    def array_names(self) -> list[str]:
+        """Names under which it has arrays, see `arrays`."""
+        folder = self.attempt_dir
+        if folder is None:
+            return []
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(e.name[:-4] for e in entries if e.name.endswith(".npz") and e.name[0] != ".")
+        except OSError:
+            # Whoever asks for the attempt's other files is told.
+            return []
 
     def predictions(self) -> dict[str, Any] | None:
-        """Arrays of a probe: labels [n] and top5_<rule> [n, 5], the best class first."""
+        """Arrays of a probe: labels [n] and top5_<rule> [n, 5], the best class first.
+
+        -1 stands where fewer than five classes are known.
+        """
         return self.arrays("predictions")
 
     def reconstructions(self) -> dict[str, Any] | None:
@@ -177,10 +181,31 @@ class Run:
         return path if path.exists() else None
 
 
+def rows_of(text: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The rows of a file of JSON lines, and the number of the first line that is broken; 0 where none is."""
+    lines = text.splitlines(keepends=True)
+    try:
+        rows = json.loads(b"[" + b",".join(lines) + b"]")
+        if len(rows) == len(lines) and all(type(row) is dict for row in rows):
+            return rows, 0
+    except (ValueError, RecursionError):
+        pass
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            return rows, number
+        rows.append(row)
+    return rows, 0
+
+
 def load_run(results: Path, cell_id: str, on_broken: Callable[[str], None] = warn) -> Run | None:
     """One cell by its whole id, or None when there is nothing of it."""
     folder = run_dir(results, cell_id)
-    config = object_or_none(folder / CONFIG, on_broken)
+    config = object_or_none(f"{folder}/{CONFIG}", on_broken)
     if config is None:
         return None
     if config_id(config) != cell_id:
@@ -190,16 +215,22 @@ def load_run(results: Path, cell_id: str, on_broken: Callable[[str], None] = war
 
 
 def load_runs(results: Path | str, on_broken: Callable[[str], None] = warn) -> list[Run]:
-    """All runs of a results folder, by id.
+    """All runs of a results folder, or of a file of packed ones, by id.
 
     Args:
-        results: the results folder; one that is missing or empty has no runs.
+        results: the results folder, a file that `bench pack` wrote, or a folder that holds one and no runs; one
+            that is missing or empty has no runs.
         on_broken: called with a line for every file that cannot be read; the others are read all the same.
 
     Raises:
-        UsageError: another version's folder.
+        UsageError: another version's folder, or a file of no records.
+        RecordError: a file of packed records that is broken.
     """
     results = Path(results)
+    if (file := packed_file(results)) is not None:
+        from bench.packed import load_packed
+
+        return list(load_packed(file, on_broken))
     check_results(results, on_broken)
     try:
         names = sorted(e.name for e in os.scandir(results / "runs") if not e.name.startswith("."))
@@ -218,21 +249,27 @@ def load_runs(results: Path | str, on_broken: Callable[[str], None] = warn) -> l
 
 
 def find_run(results: Path, prefix: str) -> Run:
-    """The run whose id begins with `prefix`.
+    """The run whose id begins with `prefix`, of a results folder or a file of packed runs.
 
     Raises:
         UsageError: none or several do.
+        RecordError: it cannot be read.
     """
-    check_results(results)
-    try:
-        names = sorted(e.name for e in os.scandir(results / "runs") if e.name.startswith(prefix))
-    except (FileNotFoundError, NotADirectoryError):
-        names = []
+    packed: dict[str, Run] = {}
+    if packed_file(results) is not None:
+        packed = {run.id: run for run in load_runs(results)}
+        names = sorted(name for name in packed if name.startswith(prefix))
+    else:
+        check_results(results)
+        try:
+            names = sorted(e.name for e in os.scandir(results / "runs") if e.name.startswith(prefix))
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
     if not names or not prefix:
         raise UsageError(f"no run {prefix!r} in {results}: `bench list runs` names them")
     if len(names) > 1:
         raise UsageError(f"{prefix!r} fits {len(names)} runs: {', '.join(names[:5])}")
-    run = load_run(results, names[0])
+    run = packed.get(names[0]) or load_run(results, names[0])
     if run is None:
         raise RecordError(f"{run_dir(results, names[0])} has no configuration that can be read")
     return run

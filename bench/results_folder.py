@@ -1,4 +1,7 @@
-"""The results folder itself: whose it is, and whether it can be written. bench.json in it holds the schema."""
+"""The results folder itself: whose it is, and whether it can be written. bench.json in it holds the schema.
+
+What was published is one file instead, alone or in a folder.
+"""
 
 import os
 from collections.abc import Callable
@@ -10,6 +13,8 @@ from bench.errors import RecordError, Unreadable, UsageError
 from bench.files import clear_left_behind, read_json, set_aside, write_json
 
 FOLDER = "bench.json"
+# The one file that a folder of published records holds.
+PACKED = "records.parquet"
 MIN_FREE_BYTES = 16 << 20
 
 
@@ -75,3 +80,19 @@ def open_results(results: Path, create: bool = True) -> None:
                 write_json(results / FOLDER, {"schema": SCHEMA})
     except OSError as error:
         raise UsageError(f"{results} cannot be written: {error.strerror or error}") from None
+
+
+def packed_file(results: Path) -> Path | None:
+    """The file of packed records that a path means; None where it means a results folder."""
+    if results.is_file():
+        return results
+    if (results / PACKED).is_file() and not (results / "runs").is_dir():
+        return results / PACKED
+    return None
+
+
+def report_folder(results: Path) -> Path:
+    """Where the report of a results folder or a packed file goes unless told otherwise."""
+    if results.is_file():
+        return results.parent / ("report" if results.name == PACKED else f"{results.stem}-report")
+    return results / "report"

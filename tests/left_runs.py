@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.records import Run
-from bench.report.panel import RowRuns
 from bench.report.figures import DatasetRows
+from bench.report.panel import RowRuns
 
 
 class Left:

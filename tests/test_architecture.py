@@ -21,6 +21,7 @@ HEAVY = (
     "sklearn",
     "torchvision",
     "torchmetrics",
+    "pyarrow",
 )
 # Modules that compute; all others answer without torch.
 COMPUTE = {"build", "engines", "features", "fuse", "heads", "loop", "metrics", "probe", "streams", "train"}

@@ -160,3 +160,19 @@ def counted(count: int, what: str) -> str:
 def user_path(path: Path | None) -> Path | None:
     """A path with ~ as the shell would have it."""
     return None if path is None else Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def chosen_results(given: Path | None, results: Path) -> Path:
+    """The results that a command means, where it takes them as an argument too.
+
+    Raises:
+        UsageError: the argument and --results name different ones, or there is nothing at the argument.
+    """
+    if given is None:
+        return user_path(results) or results
+    path = user_path(given) or given
+    if typed("results") and (user_path(results) or results) != path:
+        raise UsageError(f"{given} and --results {results} name two results: leave one out")
+    if not path.exists():
+        raise UsageError(f"{given} does not exist: give a results folder or a file that `bench pack` wrote")
+    return path

@@ -8,33 +8,38 @@ from pathlib import Path
 
 import click
 
-from bench.commands.options import json_option, results_option, user_path
+from bench.commands.options import chosen_results, json_option, results_option, user_path
 from bench.errors import UsageError
 from bench.files import dumps
-from bench.records import check_results
+from bench.records import check_results, packed_file
+from bench.results_folder import report_folder
 
 RULES = ("last", "val", "best-test")
 
 
 @click.command("report")
+@click.argument("given", metavar="[RESULTS]", required=False, type=click.Path(path_type=Path))
 @results_option
 @click.option("--rule", type=click.Choice(RULES), help="Epoch that counts (default: each protocol's own).")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where the page and the tables go (default: report/ in the results folder).",
+    help="Where the page and the tables go (default: report/ in the results folder, or beside a packed file).",
 )
 @json_option
-def command(results: Path, rule: str | None, out: Path | None, as_json: bool) -> int:
+def command(given: Path | None, results: Path, rule: str | None, out: Path | None, as_json: bool) -> int:
     """Tables and figures of what is there; gaps are marked.
 
-    Prints the tables and writes them as one HTML page, Markdown, LaTeX and CSV.
+    Prints the tables and writes them as one HTML page, Markdown, LaTeX and CSV. RESULTS is what --results names, or a
+    file that `bench pack` wrote, or a folder with such a file.
     """
-    results = user_path(results) or results
-    out = user_path(out) or results / "report"
-    check_results(results)
-    if not (results / "runs").is_dir():
+    results = chosen_results(given, results)
+    out = user_path(out) or report_folder(results)
+    packed = packed_file(results)
+    if packed is None:
+        check_results(results)
+    if packed is None and not (results / "runs").is_dir():
         here = shlex.quote(str(results))
         raise UsageError(
             f"no runs in {results}: `bench run --results {here}` makes them, --results names others"

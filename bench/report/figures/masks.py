@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from bench.records import Run
-from bench.report.words import count
-from bench.report.panel import RowRuns
 from bench.report.figures import raster
 from bench.report.figures.rows import NOT_HERE, Absent, Arrays, DatasetRows, evaluated, open_arrays
 from bench.report.model import Facts, Figure, Picture
+from bench.report.panel import RowRuns
+from bench.report.words import count
 
 SHOWN = 8
 

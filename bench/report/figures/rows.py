@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.records import Run
-from bench.report.panel import RowRuns
 from bench.report.model import Claim, Table
+from bench.report.panel import RowRuns
 
 
 @dataclass(frozen=True)
