@@ -12,6 +12,8 @@ from bench.errors import UsageError
 from bench.report import build, layout, render_terminal, write
 from bench.report.latex import escape as tex
 from bench.report.markdown import escape as md
+from bench.report.model import Chart, Picture
+from bench.studies import METRICS
 from tests.synthetic_runs import Runs
 
 POINTS = ("conv1", "conv1-3", "conv1-5")
@@ -54,10 +56,13 @@ def test_markdown_is_escaped():
 
 
 def test_numbers_are_percent_with_a_true_minus():
-    assert layout.percent(0.28574) == "28.57"
-    assert layout.signed(-0.0025) == "−0.25"
-    assert layout.signed(0.0123) == "+1.23"
-    assert layout.signed(-0.00001) == "0.00"
+    top1 = METRICS["top1"]
+    assert layout.number(0.28574, top1) == "28.57"
+    assert layout.signed(-0.0025, top1) == "−0.25"
+    assert layout.signed(0.0123, top1) == "+1.23"
+    assert layout.signed(-0.00001, top1) == "0.00"
+    assert layout.number(21.456, METRICS["psnr"]) == "21.46"
+    assert layout.number(0.2894, METRICS["ssim"]) == "0.289"
     assert (layout.seconds(0.5), layout.seconds(59.96), layout.seconds(150), layout.seconds(7200)) == (
         "0.5 s", "60 s", "2.5 min", "2 h",
     )  # fmt: skip
@@ -80,7 +85,8 @@ def test_latex_headers_escape_what_pandas_would_not(files):
 def test_markdown_tables_are_rectangular(files):
     lines = files["markdown"].splitlines()
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in lines if line.startswith("| ")}
-    assert len(widths) <= 2
+    # Table 1 in two grids, then Tables 8 to 12 with three and four methods.
+    assert len(widths) <= 4
     assert "| PatchVAE-GAN + L\\_w |" in files["markdown"]
     assert "44.12" in files["markdown"]
     assert "failed (pretraining: 50 % of \\<b\\>x\\_y\\</b\\> & more)" in files["markdown"]
@@ -90,7 +96,7 @@ def test_csv_has_a_line_for_every_cell(files, report):
     lines = list(csv.DictReader(io.StringIO(files["csv"])))
     assert len(lines) == sum(1 if r.method == "scratch" else 3 for r in report.tables[0].rows)
     beta = next(line for line in lines if line["method"] == "beta-vae" and line["freeze"] == "conv1-5")
-    assert float(beta["difference"]) == pytest.approx(float(beta["top1"]) - float(beta["paper"]), abs=1e-3)
+    assert float(beta["difference"]) == pytest.approx(float(beta["value"]) - float(beta["paper"]), abs=1e-3)
     assert (beta["n"], beta["rule"], beta["paper"], beta["seeds"]) == ("3", "last", "28.5700", "0/0 1/1 2/2")
     bigan = next(line for line in lines if line["method"] == "bigan" and line["freeze"] == "conv1-5")
     assert (bigan["state"], bigan["half_width"], bigan["standing"]) == ("partial", "", "unknown")
@@ -131,13 +137,19 @@ def test_the_page_is_self_contained_and_well_formed(files):
 
 def test_the_page_shows_curves_of_every_row_and_pictures_of_those_that_decode(report):
     table = report.tables[0]
-    assert [chart.title for chart in table.accuracies] == ["Conv1", "Conv[1-3]", "Conv[1-5]"]
-    assert [chart.title for chart in table.losses] == [r.label for r in table.rows if r.group != "controls"]
-    assert [p.label for p in table.pictures] == ["β-VAE", "PatchVAE", "PatchVAE-GAN + L_w"]
-    assert all(p.png.startswith(b"\x89PNG") for p in table.pictures)
-    lines = table.accuracies[0].lines
-    means = [line for line in lines if line.mean]
-    assert len(means) == 6
+    charts = {
+        figure.name: [panel for panel in figure.panels if isinstance(panel, Chart)]
+        for figure in table.figures
+    }
+    losses = next(found for name, found in charts.items() if "loss" in name)
+    accuracies = next(found for name, found in charts.items() if "accurac" in name)
+    assert [chart.title for chart in accuracies] == ["Conv1", "Conv[1-3]", "Conv[1-5]"]
+    assert [chart.title for chart in losses] == [r.label for r in table.rows if r.group != "controls"]
+    pictures = [panel for figure in table.figures for panel in figure.panels if isinstance(panel, Picture)]
+    assert pictures
+    assert all(picture.png.startswith(b"\x89PNG") for picture in pictures)
+    lines = accuracies[0].lines
+    assert len([line for line in lines if line.mean]) == 6
     assert len([line for line in lines if not line.mean]) == 6 * 3
 
 
@@ -162,8 +174,7 @@ def test_the_terminal_shows_every_number_whole_at_any_width(report, width):
         render_terminal(report, console)
     text = capture.get()
     assert all(len(line) <= width for line in text.splitlines())
-    grid = layout.lay_out(report.tables[0])
-    for line in grid.lines:
+    for line in (line for grid in layout.lay_out(report.tables[0]) for line in grid.lines):
         for texts in line.groups:
             for cell in texts:
                 assert cell.value in text

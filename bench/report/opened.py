@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.report.captions import seed_text, seeds_named
 from bench.report.findings import p_text, unit_text
 from bench.report.layout import MINUS, number, signed
 from bench.report.model import Cell, Column, Confusion, Report, RunDetail, Table
+from bench.report.words import seed_text, seeds_named
 
 STANDINGS = {
     "best": "best of its column",
