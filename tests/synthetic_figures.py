@@ -39,7 +39,9 @@ def curves(table, labels, epochs=20):
         Scatter(title, "seconds of pretraining", "Top-1, %", points, True)
         for title in ("CIFAR-100", "MiniPlaces")
     )
-    caption = "Top-1 accuracy on the test images after each epoch of the probe; a thin line a seed, a thick one the mean."
+    caption = (
+        "Top-1 accuracy on the test images after each epoch of the probe; thin: a seed, thick: the mean."
+    )
     return (
         Figure(f"{table}-accuracies", "Probe accuracy by epoch", caption, tuple(charts), keys=keys),
         Figure(f"{table}-losses", "Pretraining loss", "A chart a method, a line a seed.", losses, keys=keys),

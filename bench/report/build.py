@@ -127,7 +127,11 @@ def _with_figures(
                 dataset=panel.name,
                 title=panel.title,
                 schedule=captions.schedule(panel),
-                rows={i: row.runs[place] for i, row in enumerate(sheet.rows) if place in row.runs},
+                rows={
+                    i: dataclasses.replace(row.runs[place], label=row.label)
+                    for i, row in enumerate(sheet.rows)
+                    if place in row.runs
+                },
             )
             for place, panel in enumerate(sheet.panels)
         ]
