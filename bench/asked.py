@@ -10,8 +10,8 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,10 @@ class Asked:
         pretrain_id: of the pretraining that a probe needs; None for a pretraining.
         root: folder of the data sets, absolute.
         skip_corrupt: leave out images that cannot be decoded.
-        selection: the `bench.plan.Selection` that it was part of, as JSON.
+        selection: the `bench.plan.Selection` that it was part of, as JSON; of a plan of several, the first, with
+            which it shares preset and protocol.
+        tables: tables of studies that it belongs to, as "study/table", whoever asked for them.
+        flags: of `bench run --table` by which it was asked for; () where `selection` tells them.
     """
 
     cell: Cell
@@ -45,6 +48,21 @@ class Asked:
     root: str | None
     skip_corrupt: bool
     selection: Mapping[str, Any]
+    tables: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What of a plan was asked for as tables of a study.
+
+    Attributes:
+        cells: "study/table" -> ids of its cells.
+        flags: of the command line, such as ("--table", "3", "-d", "digits").
+    """
+
+    cells: Mapping[str, Collection[str]]
+    flags: tuple[str, ...]
 
 
 def asked_dir(results: Path) -> Path:
@@ -59,14 +77,21 @@ def absolute_source(name: str) -> str:
     return PREFIX + os.path.abspath(os.path.expanduser(name.removeprefix(PREFIX)))  # noqa: PTH100, PTH111
 
 
-def record(results: Path, plan: Plan, selection: Selection, root: Path | None) -> Path:
+def record(
+    results: Path,
+    plan: Plan,
+    selection: Selection | Sequence[Selection],
+    root: Path | None,
+    tables: Tables | None = None,
+) -> Path:
     """Write down what is asked for; the same again changes nothing, and writes nothing.
 
     Args:
         results: the results folder.
         plan: the cells of `selection`.
-        selection: what was typed.
+        selection: what was typed; several are those of one plan, alike in preset, protocol and skip_corrupt.
         root: folder of the data sets.
+        tables: what they are of, where tables were asked for.
 
     Returns:
         The file.
@@ -74,7 +99,15 @@ def record(results: Path, plan: Plan, selection: Selection, root: Path | None) -
     Raises:
         OSError: the folder cannot be written.
     """
-    text = json.dumps(_pack(plan, selection, root), separators=(",", ":"), allow_nan=False)
+    selections = (selection,) if isinstance(selection, Selection) else tuple(selection)
+    row = _pack(plan, selections[0], root)
+    if len(selections) > 1:
+        row["selections"] = [plain(dataclasses.asdict(one)) for one in selections]
+    if tables is not None:
+        place = {cell.id: number for number, cell in enumerate(plan.cells)}
+        row["tables"] = {name: sorted(place[id] for id in set(ids)) for name, ids in tables.cells.items()}
+        row["flags"] = list(tables.flags)
+    text = json.dumps(row, separators=(",", ":"), allow_nan=False)
     path = asked_dir(results) / f"{_digest(text.encode())}.json"
     try:
         if _digest(path.read_bytes()) == path.stem:
@@ -101,7 +134,10 @@ def load(results: Path, on_broken: Callable[[str], None] | None = None) -> dict[
     found: dict[str, Asked] = {}
     for path in _files(results, on_broken):
         try:
-            found.update(_read(path))
+            for id, one in _read(path).items():
+                if id in found and (earlier := found[id].tables):
+                    one = replace(one, tables=tuple(dict.fromkeys(earlier + one.tables)))
+                found[id] = one
         except FileNotFoundError:
             continue
         except RecordError as error:
@@ -169,6 +205,7 @@ def _read(path: Path) -> dict[str, Asked]:
 
 def _unpack(row: dict[str, Any]) -> dict[str, Asked]:
     shapes, sources, selection = row["shapes"], row["sources"], row["selection"]
+    flags = tuple(row.get("flags", ()))
     cells: list[Cell] = []
     found: dict[str, Asked] = {}
     for id, shape, source, seed, *first in row["cells"]:
@@ -181,5 +218,9 @@ def _unpack(row: dict[str, Any]) -> dict[str, Asked]:
         cell.__dict__["id"] = id
         cells.append(cell)
         needs = None if pretrain is None else pretrain.id
-        found[id] = Asked(cell, needs, row["root"], selection["skip_corrupt"], selection)
+        found[id] = Asked(cell, needs, row["root"], selection["skip_corrupt"], selection, (), flags)
+    for name, places in row.get("tables", {}).items():
+        for place in places:
+            id = cells[place].id
+            found[id] = replace(found[id], tables=(*found[id].tables, name))
     return found

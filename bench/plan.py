@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.config import config_id, pretrain_config, probe_config
-from bench.data import registry as datasets
 from bench.data.fractions import typed_name
 from bench.errors import UsageError
 from bench.protocols import DEFAULT_PRESET
 from bench.records import Once, Run, State, load_run
 from bench.selection import backbone_stride, freeze_points, select
+from bench.sources import Source, Sources
 from models import registry as methods
 
 
@@ -24,7 +24,7 @@ class Selection:
         methods: names of the registry.
         datasets: where the probes are trained and tested.
         seeds: of pretraining.
-        probes: freeze points, as typed.
+        probes: freeze points, as typed; () is none at all.
         pretrain_on: data set of pretraining; None is each probe's own.
         probe_seeds: so many probe seeds for each pretraining; None is one, equal to the pretraining's.
         backbone: name of the network.
@@ -126,35 +126,24 @@ class Plan:
         return sum(1 + len(group.probes) for group in self.groups)
 
 
-@dataclass(frozen=True)
-class _Source:
-    name: str
-    identity: dict[str, Any]
-    image_size: int | None
-    flip: bool
-
-
-def _source(name: str, root: Path | None, skip_corrupt: bool) -> _Source:
-    row = datasets.spec(name)
-    return _Source(name, datasets.identity(name, root, skip_corrupt), row.image_size, row.flip)
-
-
-def make_plan(selection: Selection, root: Path | None = None) -> Plan:
+def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | None = None) -> Plan:
     """The cells of a selection.
 
     Args:
         selection: what was asked for.
         root: folder of the data sets.
+        shelf: what is known of them already, where several plans are made.
 
     Raises:
         UsageError: a data set is missing, a freeze point unknown, a value refused. Nothing was written.
     """
     points = freeze_points(selection.backbone)
-    freezes = select("freeze point", selection.probes, points)
+    freezes = select("freeze point", selection.probes, points) if selection.probes else []
     origins = (selection.pretrain_on,) if selection.pretrain_on else ()
     names: list[str] = list(dict.fromkeys(origins + selection.datasets))
-    located = {name: datasets.locate(name, root) for name in names}
-    sources = {name: _source(name, root, selection.skip_corrupt) for name in names}
+    shelf = shelf or Sources(root, selection.skip_corrupt)
+    located = {name: shelf.locate(name) for name in names}
+    sources = {name: shelf.source(name) for name in names}
     stride = backbone_stride(selection.backbone)
     for source in sources.values():
         if source.image_size and source.image_size < stride:
@@ -185,7 +174,7 @@ def make_plan(selection: Selection, root: Path | None = None) -> Plan:
     return Plan(groups, located)
 
 
-def _pretrain(selection: Selection, method: str, source: _Source, seed: int) -> Cell:
+def _pretrain(selection: Selection, method: str, source: Source, seed: int) -> Cell:
     config = pretrain_config(
         method,
         source.identity,
@@ -201,12 +190,12 @@ def _pretrain(selection: Selection, method: str, source: _Source, seed: int) -> 
 
 
 def _probes(
-    selection: Selection, pretrain: Cell, source: _Source, freezes: list[str], seed: int
+    selection: Selection, pretrain: Cell, source: Source, freezes: list[str], seed: int
 ) -> Iterator[Cell]:
     end_to_end = methods.spec(pretrain.method).end_to_end
     seeds = [seed] if selection.probe_seeds is None else range(selection.probe_seeds)
     for probe_seed in seeds:
-        for freeze in ["none"] if end_to_end else freezes:
+        for freeze in ["none"] if end_to_end and freezes else freezes:
             config = probe_config(
                 pretrain.config,
                 source.identity,

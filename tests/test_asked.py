@@ -122,3 +122,35 @@ def test_ten_thousand_cells_are_small_and_read_in_a_fraction_of_a_second(tmp_pat
         assert len(asked.load(tmp_path)) == len(plan)
         best = min(best, time.process_time() - begun)
     assert best < 0.4
+
+
+def test_what_was_asked_for_as_tables_says_so_whoever_asks_for_the_cells_last(tmp_path):
+    plan = make_plan(SELECTION)
+    cells = [cell.id for cell in plan.cells]
+    flags = ("--table", "1,3", "-d", "digits")
+    tables = asked.Tables({"own/1": cells, "own/3": cells[:2]}, flags)
+    one = asked.record(tmp_path, plan, [SELECTION, SELECTION], None, tables)
+    again = asked.record(tmp_path, plan, SELECTION, None)
+    assert one != again
+    for early, late in ((one, again), (again, one)):
+        os.utime(early, ns=(0, 1))
+        os.utime(late, ns=(0, 2))
+        found = asked.load(tmp_path)
+        assert [found[id].tables for id in cells[:3]] == [("own/1", "own/3"), ("own/1", "own/3"), ("own/1",)]
+        assert {one.flags for one in found.values()} == {
+            flags if late.stat().st_mtime_ns == 2 and late == one else ()
+        }
+        assert found[cells[0]].selection["methods"] == list(SELECTION.methods)
+
+
+def test_a_plan_of_several_selections_keeps_them_all(tmp_path):
+    import json
+
+    other = Selection(("random",), ("digits",), (0,), preset="smoke")
+    path = asked.record(tmp_path, make_plan(SELECTION), [SELECTION, other], None)
+    assert [one["methods"] for one in json.loads(path.read_text())["selections"]] == [
+        ["beta-vae", "scratch"],
+        ["random"],
+    ]
+    alone = asked.record(tmp_path, make_plan(SELECTION), [SELECTION], None)
+    assert alone == asked.record(tmp_path, make_plan(SELECTION), SELECTION, None)

@@ -1,6 +1,5 @@
 """A study of somebody's own: a Python file of the same form, refused in one line when it is not one."""
 
-
 import pytest
 
 from bench.errors import UsageError

@@ -2,11 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.options import data_option, json_option, results_option, table, user_path
+from bench.commands.options import counted, data_option, json_option, results_option, table, user_path
 from bench.config import GROUPS, fields_of, schedule
 from bench.data import registry as datasets
 from bench.files import dumps
@@ -16,10 +16,13 @@ from bench.records import load_runs
 from bench.selection import FREEZE_POINTS, STRIDES
 from models import registry as methods
 
+if TYPE_CHECKING:
+    from bench.studies import Study
+
 
 @click.group("list")
 def command() -> None:
-    """What there is: methods, their settings, data sets, backbones, runs, architectures."""
+    """What there is: methods, their settings, data sets, backbones, runs, studies, architectures."""
 
 
 def _print(header: list[str], rows: list[list[Any]], facts: list[dict[str, Any]], as_json: bool) -> None:
@@ -156,3 +159,43 @@ def list_architectures(as_json: bool) -> None:
     for one in found:
         click.echo(f"Table {one.number}: {one.title}")
         click.echo(table(list(one.columns), [list(row) for row in one.rows]) + "\n")
+
+
+@command.command("studies")
+@click.option(
+    "--study", metavar="NAME|FILE", help="This one alone; a Python file that defines STUDY is your own."
+)
+@json_option
+def list_studies(study: str | None, as_json: bool) -> None:
+    """What `bench run --table` runs: tables, rows, columns, claims."""
+    from bench.studies import STUDIES, load_study
+
+    found = [load_study(study)] if study is not None else list(STUDIES.values())
+    if as_json:
+        click.echo(dumps([_study_facts(one) for one in found], indent=1))
+        return
+    for one in found:
+        click.echo(f"{one.name}: {one.title} ({one.citation}) {one.url}".rstrip())
+        rows = [
+            [
+                t.name,
+                t.title,
+                ", ".join(t.datasets),
+                f"{len(t.rows)}" + (f" + {counted(len(t.controls), 'control')}" if t.controls else ""),
+                len(t.columns),
+                len(t.claims),
+            ]
+            for t in one.tables
+        ]
+        rows += [[a.name, a.title, "bench list architectures", "", "", ""] for a in one.architectures]
+        click.echo(table(["table", "title", "data sets", "rows", "columns", "claims"], rows) + "\n")
+        claims = [[t.name, claim.name, claim.text] for t in one.tables for claim in t.claims]
+        if claims:
+            click.echo(table(["table", "claim", "what it says"], claims) + "\n")
+
+
+def _study_facts(study: "Study") -> dict[str, Any]:
+    """A study for a program: what is declared, but for the layers of networks."""
+    facts = dataclasses.asdict(study)
+    facts["architectures"] = [{"name": a.name, "title": a.title} for a in study.architectures]
+    return facts

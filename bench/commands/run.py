@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from bench import asked
+from bench.commands import tables
 from bench.commands.computing import Order, compute, look
 from bench.commands.options import (
     data_option,
@@ -15,6 +16,7 @@ from bench.commands.options import (
     json_option,
     refuse_for_slurm,
     results_option,
+    typed,
     user_path,
 )
 from bench.commands.words import Voice, show_plan
@@ -26,6 +28,7 @@ from bench.plan import Selection, make_plan
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
 from bench.records import Once
 from bench.selection import parse_duration, parse_seeds, select, split
+from bench.studies.load import DEFAULT
 from models import registry as methods
 
 
@@ -34,6 +37,20 @@ def _choice(names: Any) -> click.Choice:
 
 
 @click.command("run")
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="NAMES",
+    help="Tables of a study: 3; 1,3; 1-7; all. The other flags restrict them or change what they run.",
+)
+@click.option(
+    "--study",
+    metavar="NAME|FILE",
+    default=DEFAULT,
+    show_default=True,
+    help="Whose tables: a built-in study, or a Python file that defines STUDY.",
+)
 @click.option(
     "-m",
     "--methods",
@@ -129,6 +146,7 @@ def command(**given: Any) -> int:
     bench run -m patchvae,beta-vae,random -d digits -s 2
     bench run -m all,!*-gan* -d cifar100 --preset full --time-budget 8h
     bench run -m supervised --pretrain-on cifar100 -d folder:birds
+    bench run --table 1,3 -d cifar100@10% -s 3 --preset quick --dry-run
     bench run -m all -d cifar100 -s 5 --preset full --slurm --profile gpu
     """  # noqa: D301
     methods.load_plugins()
@@ -139,13 +157,18 @@ def command(**given: Any) -> int:
     say = Voice(as_json)
     if given["dry_run"] and given["download"]:
         raise UsageError("--download writes data sets and --dry-run writes nothing: leave one out")
+    if typed("study") and not given["tables"]:
+        raise UsageError("--study says whose tables to run: add --table all")
     selection = _selection(given)
     where = executor_of(given)
     if where == "slurm":
         refuse_for_slurm(given)
     if given["download"]:
-        _download(selection, root, say)
-    plan = make_plan(selection, root)
+        _download(given, selection, root, say)
+    wanted = tables.request(given, selection, root) if given["tables"] else None
+    plan = wanted.plan if wanted else make_plan(selection, root)
+    for line in wanted.left_out if wanted and not given["dry_run"] else ():
+        say(line)
     order = Order(
         plan,
         results,
@@ -158,7 +181,9 @@ def command(**given: Any) -> int:
         given["force"],
         given["retry_failed"],
         not given["keep_going"],
-        record=lambda: asked.record(results, plan, selection, root),
+        record=lambda: (
+            wanted.record(results, root) if wanted else asked.record(results, plan, selection, root)
+        ),
     )
     if where == "slurm":
         from bench.commands.dispatching import dispatch, foresee
@@ -166,6 +191,9 @@ def command(**given: Any) -> int:
 
         profile = load_profile(given["profile"])
         return foresee(order, profile, say) if given["dry_run"] else dispatch(order, profile, say)
+    if given["dry_run"] and wanted:
+        tables.show_tables(order, wanted, say)
+        return 0
     if given["dry_run"]:
         show_plan(plan, look(order, Once()), results, say)
         return 0
@@ -197,8 +225,13 @@ def _selection(given: Mapping[str, Any]) -> Selection:
     )
 
 
-def _download(selection: Selection, root: Path | None, say: Voice) -> None:
-    for name in dict.fromkeys([*selection.datasets, selection.pretrain_on or selection.datasets[0]]):
+def _download(given: Mapping[str, Any], selection: Selection, root: Path | None, say: Voice) -> None:
+    names = [*selection.datasets, selection.pretrain_on or selection.datasets[0]]
+    if given["tables"] and not typed("dataset_names"):
+        names = [
+            name for one in tables.chosen(given)[1] for name in one.datasets if name in datasets.DATASETS
+        ]
+    for name in dict.fromkeys(names):
         try:
             datasets.locate(name, root)
         except DataError:

@@ -1,8 +1,9 @@
 """What `bench status` says is to be typed next."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.asked import Asked
 from bench.plan import Selection
@@ -48,7 +49,12 @@ def _job_words(survey: Survey) -> list[str]:
 
 def run_words(one: Asked) -> list[str]:
     """The flags of `bench run` by which a cell was asked for."""
-    asked, default = one.selection, Selection((), ())
+    words = [*(one.flags or _selection_words(one.selection)), *(["--data", one.root] if one.root else [])]
+    return [*words, "--skip-corrupt"] if one.skip_corrupt else words
+
+
+def _selection_words(asked: Mapping[str, Any]) -> list[str]:
+    default = Selection((), ())
     seeds = list(asked["seeds"])
     count = seeds == list(range(len(seeds)))
     everything = list(asked["methods"]) == list(methods.METHODS)
@@ -64,5 +70,4 @@ def run_words(one: Asked) -> list[str]:
             words += [f"--{name.replace('_', '-')}", str(asked[name])]
     for key, value in asked["settings"].items():
         words += ["--set", f"{key}={value}"]
-    words += ["--data", one.root] if one.root else []
-    return [*words, "--skip-corrupt"] if one.skip_corrupt else words
+    return words

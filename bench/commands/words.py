@@ -61,17 +61,19 @@ def show_plan(plan: Plan, found: States, results: Path, say: Voice) -> None:
     rows = [[cell.id, found[cell.id][0], cell.label, schedule(cell.config)] for cell in plan.cells]
     say(table(["id", "state", "cell", "epochs"], rows))
     say(f"{counts(plan, found)} in {results.absolute()}; nothing was written")
-    cells = [
-        {
-            "id": cell.id,
-            "kind": cell.kind,
-            "state": found[cell.id][0],
-            "label": cell.label,
-            "config": cell.config,
-        }
-        for cell in plan.cells
-    ]
+    cells = [cell_facts(cell, found) for cell in plan.cells]
     say.object({"results": str(results), "cells": cells})
+
+
+def cell_facts(cell: Cell, found: States) -> dict[str, Any]:
+    """A cell of a dry run for a program."""
+    return {
+        "id": cell.id,
+        "kind": cell.kind,
+        "state": found[cell.id][0],
+        "label": cell.label,
+        "config": cell.config,
+    }
 
 
 def command_line(*more: str) -> str:
