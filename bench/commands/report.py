@@ -30,7 +30,9 @@ RULES = ("last", "val", "best-test")
     help="Where the page and the tables go (default: report/ in the results folder, or beside a packed file).",
 )
 @click.option(
-    "--baseline", metavar="METHOD", help="Compare every row with this one: differences with their own intervals."
+    "--baseline",
+    metavar="METHOD",
+    help="Compare every row with this one: differences with their own intervals.",
 )
 @click.option(
     "--study",

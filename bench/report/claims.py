@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from bench import stats
 from bench.data.fractions import split_fraction
 from bench.report.judge import ALPHA, column_correct, column_scores
-from bench.report.layout import MINUS, number, signed
+from bench.report.layout import MINUS
 from bench.report.model import Claim, Column, Comparison
 from bench.report.predictions import Predictions
 from bench.report.sheets import Sheet
 from bench.report.words import count
 from bench.studies import Claim as Said
 from bench.studies import Contrast as SaidContrast
-from bench.studies.metrics import METRICS, Metric
+from bench.studies.metrics import Metric
 
 
 def judge_claims(sheet: Sheet, name: str, predictions: Predictions) -> list[Claim]:
@@ -198,7 +198,7 @@ def _expectation(said: Said, metrics: set[Metric]) -> str:
 def _reason(
     said: Said, own: Sequence[Comparison], overall: Comparison | None, result: stats.ClaimResult | None
 ) -> str:
-    """Why the verdict is what it is, in one line."""
+    """Why there is no verdict for or against it, in one line; "" where there is one."""
     if result is None:
         if said.datasets:
             return f"it speaks of {', '.join(said.datasets)}, and nothing was run there"
@@ -206,29 +206,12 @@ def _reason(
     run = [one for one in own if one.n]
     if not run:
         return "the rows that it compares were not run"
-    judged = [overall] if overall is not None else run
-    missing = len(own) - len(run)
-    parts = [_tally(run) if overall is None else _mean(overall)]
-    if missing:
-        parts.append(f"{missing} of {count(len(own), 'comparison')} not run")
-    if result.verdict == "undecided":
-        parts.append(_doubt(judged, missing))
-    if result.p_adjusted is not None:
-        parts.append(f"p {_p(result.p_adjusted)} after Holm over the table")
-    return "; ".join(part for part in parts if part)
-
-
-def _tally(run: Sequence[Comparison]) -> str:
-    as_expected = sum(bool(one.as_expected) for one in run)
-    return f"{as_expected} of {count(len(run), 'difference')} as expected"
-
-
-def _mean(overall: Comparison) -> str:
-    metric = METRICS[overall.metric]
-    if overall.difference is None:
+    if result.verdict != "undecided":
         return ""
-    text = f"mean {signed(overall.difference, metric)}"
-    return text + (f" ± {number(overall.half, metric)}" if overall.half is not None else "")
+    parts = [_doubt([overall] if overall is not None else run, len(own) - len(run))]
+    if len(run) < len(own):
+        parts.append(f"{len(own) - len(run)} of {count(len(own), 'comparison')} not run")
+    return "; ".join(part for part in parts if part)
 
 
 def _doubt(judged: Sequence[Comparison], missing: int) -> str:
@@ -243,7 +226,3 @@ def _doubt(judged: Sequence[Comparison], missing: int) -> str:
     if wanted and all(n is not None for n in wanted):
         return f"about {count(max(n for n in wanted if n is not None), 'seed')} would tell, at the differences seen"
     return "no number of seeds would tell at the differences seen: the test set is too small"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

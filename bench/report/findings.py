@@ -113,7 +113,7 @@ def counts(report: Report) -> tuple[tuple[Verdict, int], ...]:
 
 def _finding(claim: Claim) -> Finding:
     return Finding(
-        claim, f"c-{claim.table}-{claim.name}", _measured(claim), _seeds(claim), _paper(claim), _parts(claim)
+        claim, f"c-{claim.table}-{claim.name}", measured(claim), _seeds(claim), _paper(claim), _parts(claim)
     )
 
 
@@ -135,7 +135,8 @@ def _sample(comparisons: Sequence[Comparison]) -> str:
     return text + ("; test images counted as a sample" if all(c.by_image for c in comparisons) else "")
 
 
-def _measured(claim: Claim) -> tuple[str, ...]:
+def measured(claim: Claim) -> tuple[str, ...]:
+    """What the runs say of a claim, in sentences; none where nothing was run."""
     run = [c for c in claim.comparisons if c.difference is not None]
     sure = f", {p_text(claim.p)}" if claim.p is not None else ""
     if claim.overall is not None and claim.overall.difference is not None:

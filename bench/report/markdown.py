@@ -4,7 +4,7 @@ import re
 
 from bench.report.layout import Grid, Group, Text, gap_lines, lay_out, legend
 from bench.report.model import Claim, Plain, Report, Table
-from bench.report.said import difference_line, tally, verdict_title
+from bench.report.said import difference_line, evidence, tally, verdict_title
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
 
@@ -65,7 +65,7 @@ def _heads(group: Group) -> list[str]:
 def render_claim(claim: Claim) -> str:
     """One claim as an item of a list, its differences below it."""
     lines = [
-        f"- **{verdict_title(claim)}**: {escape(claim.text)} {escape(claim.reason)}.",
+        f"- **{verdict_title(claim)}**: {escape(claim.text)} {escape(evidence(claim))}",
         f"  *“{escape(claim.quote)}”* (section {escape(claim.where)})"
         + (f" {escape(claim.note)}" if claim.note else ""),
     ]

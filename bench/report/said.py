@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
+from bench.report.findings import measured
 from bench.report.layout import number, signed
 from bench.report.model import Claim, Comparison, Verdict
 from bench.report.words import count
@@ -19,6 +20,12 @@ VERDICTS: dict[Verdict, str] = {
 def verdict_title(claim: Claim) -> str:
     """A verdict as a reader sees it."""
     return VERDICTS[claim.verdict]
+
+
+def evidence(claim: Claim) -> str:
+    """What the runs say of a claim and, where they cannot tell, why not."""
+    why = f"{claim.reason[:1].upper()}{claim.reason[1:]}." if claim.reason else ""
+    return " ".join([*measured(claim), why]).strip()
 
 
 def tally(claims: Iterable[Claim]) -> str:

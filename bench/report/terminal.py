@@ -6,7 +6,7 @@ from rich.text import Text as RichText
 
 from bench.report.layout import GAP, Grid, Text, gap_lines, lay_out, legend
 from bench.report.model import Report, Table
-from bench.report.said import VERDICTS, tally
+from bench.report.said import VERDICTS, evidence, tally
 
 BEST = "*"
 
@@ -122,7 +122,7 @@ def _print_claims(report: Report, console: Console) -> None:
         for claim in own:
             text = RichText(VERDICTS[claim.verdict].ljust(wide + 2), style=styles[claim.verdict])
             text.append(f"{claim.text} ", style="")
-            text.append(f"{claim.reason}.", style="dim")
+            text.append(evidence(claim), style="dim")
             console.print(text, highlight=False)
         console.print()
 
