@@ -130,6 +130,23 @@ class Runs:
             np.savez(attempt / "predictions.npz", **arrays)  # pyright: ignore[reportArgumentType]
         return folder.name
 
+    def evaluation(self, pretrain, name, metrics, *, dataset=None, size=32, state="done", scale="imagenet"):
+        """An evaluation of a pretraining with chosen metrics."""
+        dataset = dataset or pretrain["dataset"]["name"]
+        config = {
+            "schema": SCHEMA, "kind": "evaluate", "evaluation": name, "evaluation_version": 1, "pretrain": pretrain,
+            "pretrain_id": config_id(pretrain), "dataset": identity(dataset), "image_size": size,
+            "seed": pretrain["seed"], "evaluate": {"scale": scale},
+        }  # fmt: skip
+        folder, attempt = self._folder(config, state, None, "aaaa", "cpu")
+        if state == "done":
+            result = {
+                "schema": 1, "id": folder.name, "kind": "evaluate", "attempt": "0001", "n_test": 500, "seconds": 2.0,
+                "metrics": metrics,
+            }  # fmt: skip
+            self._finish(folder, attempt, result)
+        return folder.name
+
     def cells(self, methods, seeds, points=("conv1-5",), **more):
         """Every method pretrained and probed, with every seed."""
         probe = {k: more.pop(k) for k in ("gain", "protocol", "predictions", "n_test") if k in more}
