@@ -26,14 +26,14 @@ IMPLIED: dict[str, Any] = {}
 GROUPS: dict[str, type] = {"pretrain": TrainSettings, "probe": ProbeSettings}
 
 
-def canonical(config: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> str:
-    """The text that is hashed: sorted keys, no spaces, fields at their implied value left out."""
+def stripped(config: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A configuration without the fields that are at their implied value; not to be changed."""
     fields = IMPLIED if implied is None else implied
     if not fields:
-        return json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    stripped = json.loads(json.dumps(config, allow_nan=False))
-    # A probe holds the whole configuration of its pretraining.
-    for config_ in (stripped, stripped.get("pretrain")):
+        return dict(config)
+    bare = json.loads(json.dumps(config, allow_nan=False))
+    # What stands on a pretraining holds its whole configuration.
+    for config_ in (bare, bare.get("pretrain")):
         for path, value in fields.items():
             *parents, leaf = path.split(".")
             node: Any = config_
@@ -41,7 +41,12 @@ def canonical(config: Mapping[str, Any], implied: Mapping[str, Any] | None = Non
                 node = node.get(key) if isinstance(node, dict) else None
             if isinstance(node, dict) and leaf in node and node[leaf] == value:
                 del node[leaf]
-    return json.dumps(stripped, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return bare
+
+
+def canonical(config: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> str:
+    """The text that is hashed: sorted keys, no spaces, fields at their implied value left out."""
+    return json.dumps(stripped(config, implied), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def config_id(config: Mapping[str, Any]) -> str:

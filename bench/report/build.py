@@ -78,7 +78,7 @@ def build(
         claims=claims,
         plain=_plain(study, list(named.values())),
         details=details(list(named.values())) if with_figures else {},
-        confusions=confusions(named) if with_figures else {},
+        confusions=confusions(named, predictions) if with_figures else {},
     )
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from bench.config import canonical, variant
+from bench.config import stripped, variant
 from bench.protocols import PROTOCOLS
 from bench.records import Run
 from bench.report.model import RowGroup
@@ -135,17 +135,17 @@ class _Desk:
             key = _probe_key(config)
             targets = self.by_probe.get(key) or [self.open(config, (key, ""))]
         for panel in targets:
-            row = self.row(panel, config, variant(config))
+            row = self.row(panel, config, config)
             cell = (config["freeze"], (pretrain["seed"], config["seed"]))
             if cell not in row.probes or _order(run, panel) < _order(row.probes[cell], panel):
                 row.probes[cell] = run
 
-    def row(self, panel: Panel, config: dict[str, Any], full_variant: str) -> RowRuns:
-        """The row of what stands on a pretraining."""
+    def row(self, panel: Panel, config: dict[str, Any], described: dict[str, Any]) -> RowRuns:
+        """The row of what stands on a pretraining; a new one is told apart by the variant of `described`."""
         pretrain = config["pretrain"]
         key = _row_key(pretrain, panel.dataset)
         if key not in panel.rows:
-            panel.rows[key] = _new_row(pretrain, panel.dataset, full_variant)
+            panel.rows[key] = _new_row(pretrain, panel.dataset, variant(described))
         row = panel.rows[key]
         places = self.by_pretrain.setdefault(config["pretrain_id"], [])
         if not any(one is panel for one, _ in places):
@@ -178,7 +178,7 @@ class _Desk:
                 name for name, p in PROTOCOLS.items() if p.probe.get("scale", "imagenet") == scale
             )
             self.found[keys] = Panel(dataset, config["image_size"], pretrain, None, protocol)
-        return self.row(self.found[keys], config, variant(pretrain))
+        return self.row(self.found[keys], config, pretrain)
 
 
 def _scale(panel: Panel) -> str:
@@ -193,7 +193,7 @@ def panels(runs: Iterable[Run]) -> tuple[list[Panel], list[Run]]:
     Returns:
         the panels, by data set, protocol and setting; and the pretrainings that no panel shows.
     """
-    known = [(run, json.loads(canonical(run.config))) for run in runs]
+    known = [(run, stripped(run.config)) for run in runs]
     kinds: dict[str, list[tuple[Run, dict[str, Any]]]] = {"pretrain": [], "probe": [], "evaluate": []}
     for run, config in known:
         kinds.setdefault(config["kind"], []).append((run, config))
@@ -227,8 +227,9 @@ def _attach(run: Run, config: dict[str, Any], found: dict[tuple[str, str], Panel
     hit = False
     for (_, train_key), panel in found.items():
         if train_key == _train_key(config):
-            new = _new_row(config, panel.dataset, variant(config))
-            row = panel.rows.setdefault(_row_key(config, panel.dataset), new)
+            key = _row_key(config, panel.dataset)
+            row = panel.rows.get(key) or _new_row(config, panel.dataset, variant(config))
+            panel.rows[key] = row
             row.pretrains.setdefault(config["seed"], run)
             hit = True
     return hit

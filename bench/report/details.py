@@ -12,6 +12,7 @@ from bench.report.captions import device_name
 from bench.report.layout import number, seconds
 from bench.report.model import Confusion, Line, RunDetail
 from bench.report.panel import cell_runs
+from bench.report.predictions import Predictions
 from bench.report.sheets import Sheet
 from bench.studies.metrics import METRICS
 
@@ -79,11 +80,14 @@ def _curve(result: Mapping[str, object]) -> Line | None:
     return Line("test top-1, %", "", False, 0, xs, ys)
 
 
-def confusions(sheets: Mapping[str, Sheet]) -> dict[tuple[str, int, int], Confusion]:
+def confusions(
+    sheets: Mapping[str, Sheet], predictions: Predictions
+) -> dict[tuple[str, int, int], Confusion]:
     """The mistakes behind each top-1 cell whose probes left predictions; the first `MOST_CONFUSIONS` cells only.
 
     Args:
         sheets: by name of the table.
+        predictions: of their probes.
     """
     found: dict[tuple[str, int, int], Confusion] = {}
     for name, sheet in sheets.items():
@@ -93,22 +97,21 @@ def confusions(sheets: Mapping[str, Sheet]) -> dict[tuple[str, int, int], Confus
                 if column.metric != "top1" or behind is None or len(found) >= MOST_CONFUSIONS:
                     continue
                 runs = cell_runs(behind, column.freeze, column.unit).values()
-                matrix = _matrix([run for run in runs if run.result is not None], column.rule)
+                matrix = _matrix([run for run in runs if run.result is not None], column.rule, predictions)
                 if matrix is not None:
                     found[name, i, j] = _confusion(matrix, _classes(runs, len(matrix)))
     return found
 
 
-def _matrix(runs: Sequence[Run], rule: str) -> np.ndarray | None:
+def _matrix(runs: Sequence[Run], rule: str, predictions: Predictions) -> np.ndarray | None:
     """Counts int64 [true, predicted] over all probes; None without predictions."""
     total: np.ndarray | None = None
     for run in runs:
-        arrays = run.predictions() or {}
+        own = predictions.of(run, rule)
         classes = int((run.result or {}).get("num_classes") or 0)
-        top = arrays.get("top5_" + rule.replace("-", "_"))
-        if top is None or "labels" not in arrays or not 0 < classes <= MOST_CLASSES:
+        if own is None or not 0 < classes <= MOST_CLASSES:
             continue
-        places = arrays["labels"].astype(np.int64) * classes + top[:, 0]
+        places = own.labels.astype(np.int64) * classes + own.top1
         counts = np.bincount(places, minlength=classes * classes).reshape(classes, classes)
         total = counts if total is None or total.shape != counts.shape else total + counts
     return total

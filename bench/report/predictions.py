@@ -1,6 +1,7 @@
-"""Which test images each probe got right: read once a run, only where a comparison asks for it."""
+"""What each probe predicted: read once a run, only where a comparison or a confusion asks for it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,11 +10,35 @@ from bench.stats import Correct, SeedPair
 from bench.studies.metrics import Metric
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """One probe's answers under one rule.
+
+    Attributes:
+        labels: true classes, int16 [n_test].
+        top1: predicted classes, int16 [n_test].
+        right: whether the label is the first, bool [n_test].
+        among: whether it is among the first five, bool [n_test].
+    """
+
+    labels: np.ndarray
+    top1: np.ndarray
+    right: np.ndarray
+    among: np.ndarray
+
+
 class Predictions:
-    """The predictions of the runs of a report, kept as bits."""
+    """The predictions of the runs of a report."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, str], np.ndarray | None] = {}
+        self._known: dict[tuple[str, str], Predicted | None] = {}
+
+    def of(self, run: Run, rule: str) -> Predicted | None:
+        """A probe's answers; None where it left none under the rule."""
+        key = (run.id, rule)
+        if key not in self._known:
+            self._known[key] = self._read(run, rule)
+        return self._known[key]
 
     def correct(self, runs: Mapping[SeedPair, Run], rule: str, metric: Metric) -> Correct | None:
         """Right answers of each probe: bool [n_test].
@@ -32,20 +57,18 @@ class Predictions:
         for pair, run in runs.items():
             if run.result is None or rule not in (run.result.get("rules") or {}):
                 continue
-            key = (run.id, rule, metric.name)
-            if key not in self._known:
-                self._known[key] = self._read(run, rule, metric)
-            right = self._known[key]
-            if right is None:
+            own = self.of(run, rule)
+            if own is None:
                 return None
-            found[pair] = right
+            found[pair] = own.right if metric.name == "top1" else own.among
         return found
 
     @staticmethod
-    def _read(run: Run, rule: str, metric: Metric) -> np.ndarray | None:
+    def _read(run: Run, rule: str) -> Predicted | None:
         arrays = run.predictions() or {}
         name = "top5_" + rule.replace("-", "_")
         if name not in arrays or "labels" not in arrays:
             return None
         top, labels = arrays[name], arrays["labels"]
-        return top[:, 0] == labels if metric.name == "top1" else (top == labels[:, None]).any(1)
+        first = np.ascontiguousarray(top[:, 0])
+        return Predicted(labels, first, first == labels, (top == labels[:, None]).any(1))
