@@ -108,6 +108,8 @@ def test_no_module_but_those_that_compute_loads_anything_heavy():
         ["clean"],
         ["run", "-m", "nothing"],
         ["run", "-m", "patchvae", "-d", "digits", "--dry-run"],
+        ["run", "--table", "3", "-d", "digits", "--dry-run"],
+        ["list", "studies"],
     ],
     ids=" ".join,
 )

@@ -1,12 +1,13 @@
 """`bench run --table` from the command line. The bar of the design: a new table takes its declaration alone."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from bench import asked
 from bench.cli import main
-from bench.commands import tables
+from bench.commands import table_words
 from bench.commands.status_next import run_words
 from bench.records import load_runs
 
@@ -105,13 +106,21 @@ def test_what_is_predicted_is_counted_once(bench):
 def test_a_predicted_time_follows_what_is_done_and_what_has_failed(bench, monkeypatch):
     line = ("run", "--table", "3", "-d", "digits", "-m", "random", *SMOKE)
     assert facts(bench(*line, "--dry-run", "--json"))["predicted_on"] in ("cpu", "gpu")
-    monkeypatch.setattr(tables, "_GPUS", (tables.Path("/"),))
+    monkeypatch.setattr(table_words, "_GPUS", (Path("/"),))
     assert facts(bench(*line, "--dry-run", "--json"))["predicted_on"] == "gpu"
-    monkeypatch.setattr(tables, "_GPUS", ())
+    monkeypatch.setattr(table_words, "_GPUS", ())
     here = facts(bench(*line, "--dry-run", "--json"))
     assert here["predicted_on"] == "cpu"
     assert here["to_run"] == len(here["cells"])
     assert facts(bench(*line, "--dry-run", "--json", "--device", "cuda"))["predicted_on"] == "gpu"
+
+
+def test_a_dry_run_for_slurm_says_the_tables_and_the_jobs_in_one_object(bench, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    found = facts(bench("run", "--table", "3", "-d", "digits", *SMOKE, "--slurm", "--dry-run", "--json"))
+    assert found["executor"] == "slurm"
+    assert found["jobs"]
+    assert [one["row"] for one in found["tables"][0]["lines"][:2]] == ["N = 4", "N = 4"]
 
 
 def test_tables_are_on_record_and_asked_for_again_by_the_same_line(own, bench, tmp_path):

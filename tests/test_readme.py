@@ -1,4 +1,4 @@
-"""The README's example of a method of one's own is a method: registered from outside, trained, captured."""
+"""The README's examples are what they say: a method, registered from outside, trained; a study with its claims."""
 
 import re
 from dataclasses import dataclass
@@ -53,3 +53,15 @@ def test_a_package_adds_a_method_by_its_entry_point(monkeypatch):
     registry.load_plugins()
     assert registry.spec("denoising") is row
     assert registry.resolve_config("denoising", sigma=0.1).sigma == 0.1
+
+
+def test_the_example_of_a_study_is_one(tmp_path):
+    from bench.studies import load_study
+
+    (code,) = re.findall(r"```python\n(from bench.studies .*?)```", README.read_text(), re.DOTALL)
+    path = tmp_path / "latents.py"
+    path.write_text(code)
+    (table,) = load_study(path).tables
+    assert [row.published for row in table.rows] == [(21.5, None), ()]
+    (claim,) = table.claims
+    assert [column.metric for _, column in table.comparisons(claim)] == ["top1"]

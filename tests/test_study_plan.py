@@ -1,6 +1,7 @@
 """Tables become cells: those that rows and tables share are there once, and what restricts them is obeyed."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -191,7 +192,7 @@ def test_the_tables_own_data_sets_are_run_where_none_is_named():
 
 
 def own(**changes):
-    fields = {"title": "mine", "method": "patchvae"}
+    fields: dict[str, Any] = {"title": "mine", "method": "patchvae"}
     table = replace(
         STUDY.table("3"), columns=(Column("digits", "conv1-5"),), rows=(Row(**fields | changes),), claims=()
     )

@@ -19,7 +19,8 @@ from bench.commands.options import (
     typed,
     user_path,
 )
-from bench.commands.words import Voice, show_plan
+from bench.commands.table_words import show_table_plan, show_tables
+from bench.commands.words import Fuller, Voice, show_plan
 from bench.config import parse_settings
 from bench.data import registry as datasets
 from bench.errors import DataError, UsageError
@@ -186,14 +187,18 @@ def command(**given: Any) -> int:
         ),
     )
     if where == "slurm":
-        from bench.commands.dispatching import dispatch, foresee
+        from bench.commands.dispatching import device_kind, dispatch, foresee
         from bench.launch.slurm.profile import load_profile
 
         profile = load_profile(given["profile"])
-        return foresee(order, profile, say) if given["dry_run"] else dispatch(order, profile, say)
+        if not given["dry_run"]:
+            return dispatch(order, profile, say)
+        if wanted:
+            kind = device_kind(profile, "pretrain", order.device)
+            say = Fuller(say, show_tables(order, wanted, say, kind))
+        return foresee(order, profile, say)
     if given["dry_run"] and wanted:
-        tables.show_tables(order, wanted, say)
-        return 0
+        return show_table_plan(order, wanted, say)
     if given["dry_run"]:
         show_plan(plan, look(order, Once()), results, say)
         return 0

@@ -1,25 +1,19 @@
-"""`bench run --table`: which tables, on what, and what a dry run says of them."""
+"""`bench run --table`: which tables a command line means, and what is written down of that."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench import asked
 from bench.asked import absolute_source
-from bench.commands.computing import Order, look
-from bench.commands.options import counted, table, typed
-from bench.commands.words import States, Voice, cell_facts, counts
+from bench.commands.options import typed
 from bench.config import parse_settings
-from bench.estimate import DeviceKind, Estimator, make_estimator
-from bench.plan import Cell, Plan, Selection
-from bench.progress import duration
-from bench.records import Once
+from bench.plan import Plan, Selection
 from bench.selection import split
 from bench.studies import Study, Table, load_study
 from bench.studies.load import DEFAULT
-from bench.study_plan import Restriction, RowPlan, TablePlan, choose_tables, merge, plan_tables
+from bench.study_plan import Restriction, TablePlan, choose_tables, merge, plan_tables
 
 # What restricts a table, by the name of its option.
 _FLAGS = {
@@ -27,8 +21,6 @@ _FLAGS = {
     "probe_seeds": "--probe-seeds", "backbone": "--backbone", "preset": "--preset", "protocol": "--protocol",
     "pairs": "--set",
 }  # fmt: skip
-# Nodes of a driver that answer without torch whether there is a GPU: NVIDIA's and AMD's.
-_GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 
 
 @dataclass(frozen=True)
@@ -111,139 +103,3 @@ def _flags(given: Mapping[str, Any], study: Study, tables: Sequence[str]) -> tup
                     text = ",".join(absolute_source(part) for part in split([text]))
                 words += [flag, str(text)]
     return tuple(words)
-
-
-@dataclass(frozen=True)
-class Line:
-    """The cells of one row in one column, or its pretrainings.
-
-    Attributes:
-        table: its number.
-        row: its title.
-        dataset: as the user named it.
-        what: "pretrain", or the freeze point.
-        cells: one a seed.
-        earlier: number of the table in which they were counted already; "" where they are counted here.
-        seconds: that those of them which are to be run will take.
-    """
-
-    table: str
-    row: str
-    dataset: str
-    what: str
-    cells: tuple[Cell, ...]
-    earlier: str
-    seconds: float
-
-
-def show_tables(order: Order, asked_for: Request, say: Voice) -> None:
-    """What is done, what is not and what it will cost, a line a row and column, for `--dry-run`."""
-    found = look(order, Once())
-    kind = _device_kind(order.device)
-    todo = [cell for cell in asked_for.plan.cells if _is_to_run(order, found, cell)]
-    runs = [run for _, run in found.values() if run is not None]
-    estimator = make_estimator(order.results, todo, kind, located=asked_for.plan.located, known=runs)
-    counted_in: dict[str, str] = {}
-    facts = []
-    for one in asked_for.tables:
-        lines = [line for row in one.rows for line in _lines(one, row, order, found, estimator, counted_in)]
-        say_table(one, lines, found, say)
-        facts.append(_facts(one, lines, found))
-    seconds = sum(line["predicted_seconds"] for fact in facts for line in fact["lines"])
-    where = "on a GPU" if kind == "gpu" else "on this processor"
-    say(counts(asked_for.plan, found) + f" in {order.results.absolute()}; nothing was written")
-    if todo:
-        say(
-            f"predicted: {duration(seconds)} of work {where} for {counted(len(todo), 'cell')} ({estimator.basis})"
-        )
-    say.object(
-        {
-            "results": str(order.results),
-            "study": asked_for.study.name,
-            "tables": facts,
-            "cells": [cell_facts(cell, found) for cell in asked_for.plan.cells],
-            "to_run": len(todo),
-            "predicted_seconds": seconds,
-            "predicted_on": kind,
-            "predicted_from": estimator.basis,
-        }
-    )
-
-
-def _device_kind(name: str) -> DeviceKind:
-    """Whether this machine would take a GPU, as far as that is known without torch."""
-    return "gpu" if name == "cuda" or (name == "auto" and any(node.exists() for node in _GPUS)) else "cpu"
-
-
-def _is_to_run(order: Order, found: States, cell: Cell) -> bool:
-    state = found[cell.id][0]
-    return order.force or state in ("new", "interrupted") or (state == "failed" and order.retry_failed)
-
-
-def _lines(
-    one: TablePlan,
-    row: RowPlan,
-    order: Order,
-    found: States,
-    estimator: Estimator,
-    counted_in: dict[str, str],
-) -> Iterator[Line]:
-    """The lines of a row; `counted_in` is filled with the cells that they count."""
-    columns: dict[tuple[str, str], dict[str, Cell]] = {}
-    for group in row.groups:
-        for cell in Plan((group,)).cells:
-            columns.setdefault((cell.source, _what(cell)), {})[cell.id] = cell
-    for (dataset, what), cells in columns.items():
-        fresh = [cell for id, cell in cells.items() if id not in counted_in]
-        earlier = "" if fresh else counted_in[next(iter(cells))]
-        counted_in.update({cell.id: one.table.name for cell in fresh})
-        seconds = sum(estimator.seconds(cell) for cell in fresh if _is_to_run(order, found, cell))
-        yield Line(one.table.name, row.row.title, dataset, what, tuple(cells.values()), earlier, seconds)
-
-
-def _what(cell: Cell) -> str:
-    if cell.kind == "pretrain":
-        return "pretrain"
-    return "end to end" if cell.config["freeze"] == "none" else cell.config["freeze"]
-
-
-def _states(line: Line, found: States) -> Counter[str]:
-    return Counter(found[cell.id][0] for cell in line.cells)
-
-
-def say_table(one: TablePlan, lines: Sequence[Line], found: States, say: Voice) -> None:
-    """A table's lines for a person."""
-    say(f"Table {one.table.name}: {one.table.title} ({one.backbone})")
-    rows = []
-    for line in lines:
-        states = ", ".join(f"{number} {state}" for state, number in _states(line, found).items())
-        cost = duration(line.seconds) if line.seconds else ""
-        if line.earlier:
-            cost = "(as above)" if line.earlier == line.table else f"(in table {line.earlier})"
-        rows.append([line.row, line.dataset, line.what, states, cost])
-    if rows:
-        say(table(["row", "data set", "column", "cells", "predicted"], rows))
-    for text in one.left_out:
-        say(text)
-    say("")
-
-
-def _facts(one: TablePlan, lines: Sequence[Line], found: States) -> dict[str, Any]:
-    return {
-        "table": one.table.name,
-        "title": one.table.title,
-        "backbone": one.backbone,
-        "left_out": list(one.left_out),
-        "lines": [
-            {
-                "row": line.row,
-                "dataset": line.dataset,
-                "column": line.what,
-                "cells": [cell.id for cell in line.cells],
-                "states": dict(_states(line, found)),
-                "counted_in": line.earlier or line.table,
-                "predicted_seconds": line.seconds,
-            }
-            for line in lines
-        ],
-    }

@@ -40,6 +40,18 @@ class Voice:
             print(dumps(value, indent=1))
 
 
+class Fuller(Voice):
+    """Says what another does, with facts of its own in the JSON object."""
+
+    def __init__(self, say: Voice, facts: Mapping[str, Any]) -> None:
+        super().__init__(say.as_json)
+        self._facts = facts
+
+    def object(self, value: Mapping[str, Any]) -> None:
+        """The object, the facts first; where both know something, it is the object's."""
+        super().object({**self._facts, **value})
+
+
 def counts(plan: Plan, found: States, queued: Iterable[Cell] = ()) -> str:
     """How many cells there are of each state; `queued` are in a job, which their folders do not tell."""
     waiting = {cell.id for cell in queued}
