@@ -11,12 +11,12 @@ from bench.asked import absolute_source
 from bench.commands.computing import Order, look
 from bench.commands.options import counted, table, typed
 from bench.commands.words import States, Voice, cell_facts, counts
-from bench.config import parse_settings
 from bench.estimate import DeviceKind, Estimator, make_estimator
 from bench.plan import Cell, Plan, Selection
 from bench.progress import duration
 from bench.records import Once
 from bench.selection import split
+from bench.settings import parse_settings
 from bench.studies import Study, Table, load_study
 from bench.studies.load import DEFAULT
 from bench.study_plan import Restriction, RowPlan, TablePlan, choose_tables, merge, plan_tables
@@ -24,8 +24,8 @@ from bench.study_plan import Restriction, RowPlan, TablePlan, choose_tables, mer
 # What restricts a table, by the name of its option.
 _FLAGS = {
     "method_names": "-m", "dataset_names": "-d", "seeds": "-s", "probes": "--probes", "pretrain_on": "--pretrain-on",
-    "probe_seeds": "--probe-seeds", "backbone": "--backbone", "preset": "--preset", "protocol": "--protocol",
-    "pairs": "--set",
+    "probe_seeds": "--probe-seeds", "evaluations": "--evaluate", "backbone": "--backbone", "preset": "--preset",
+    "protocol": "--protocol", "pairs": "--set",
 }  # fmt: skip
 # Nodes of a driver that answer without torch whether there is a GPU: NVIDIA's and AMD's.
 _GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
@@ -121,7 +121,7 @@ class Line:
         table: its number.
         row: its title.
         dataset: as the user named it.
-        what: "pretrain", or the freeze point.
+        what: "pretrain", the freeze point, or the evaluation.
         cells: one a seed.
         earlier: number of the table in which they were counted already; "" where they are counted here.
         seconds: that those of them which are to be run will take.
@@ -204,6 +204,8 @@ def _lines(
 def _what(cell: Cell) -> str:
     if cell.kind == "pretrain":
         return "pretrain"
+    if cell.kind == "evaluate":
+        return cell.config["evaluation"]
     return "end to end" if cell.config["freeze"] == "none" else cell.config["freeze"]
 
 
