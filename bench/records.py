@@ -162,9 +162,9 @@ class Run:
             return []
 
     def predictions(self) -> dict[str, Any] | None:
-        """Arrays of a probe: labels [n] and top5_<rule> [n, 5], the best class first.
+        """Of a probe: labels [n] and top5_<rule> [n, 5], the best class first; of `features`, top5_knn and _linear.
 
-        -1 stands where fewer than five classes are known.
+        Where fewer than five classes have a claim, the rest is -1.
         """
         return self.arrays("predictions")
 
@@ -174,7 +174,7 @@ class Run:
 
     @property
     def weights(self) -> Path | None:
-        """The backbone's weights that a pretraining left."""
+        """The weights that a pretraining left."""
         if self.result is None or self.attempt_dir is None:
             return None
         path = self.attempt_dir / "model.safetensors"

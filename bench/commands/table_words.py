@@ -125,6 +125,8 @@ def _lines(
 def _what(cell: Cell) -> str:
     if cell.kind == "pretrain":
         return "pretrain"
+    if cell.kind == "evaluate":
+        return cell.config["evaluation"]
     return "end to end" if cell.config["freeze"] == "none" else cell.config["freeze"]
 
 
