@@ -59,6 +59,10 @@ class Left:
         result = {"kind": "evaluate", "evaluation": name, "metrics": metrics or {}, "facts": facts or {}}
         return self.run({"kind": "evaluate", "evaluation": name}, result, arrays=arrays)
 
+    def spoil(self, run, name):
+        """Leave an array file that whoever opens it complains about."""
+        (run.dir / "attempts" / "0001" / f"{name}.npz").write_bytes(b"not to be opened")
+
 
 def row_runs(label, method="patchvae", *, weighted=False, **runs) -> RowRuns:
     return RowRuns(

@@ -72,7 +72,7 @@ def _picture(group: Sequence[Arrays]) -> Picture:
         scales=(raster.grey_scale("|Laplacian|", steep), raster.grey_scale("weight", heavy)),
     )
     alt = "Rows of test images, their absolute Laplacians, the weights of their pixels, and images times weights"
-    return Picture(_names(group), group[0].seed, raster.png(drawn), drawn.width, drawn.height, alt)
+    return raster.picture(_names(group), group[0].seed, drawn, alt)
 
 
 def _weighed(image: np.ndarray, weights: np.ndarray, high: float) -> np.ndarray:

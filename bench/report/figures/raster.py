@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.report.model import Picture
+
 if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
 GAP = 4
 TEXT = 12
 # Sides of an enlarged image, and of a row of them, in pixels.
-SIDE, WIDTH = 96, 1080
-INK, PAPER, SOFT = (20, 20, 20), (255, 255, 255), (110, 110, 110)
+SIDE, WIDTH = 96, 900
+INK, PAPER, SOFT, EDGE = (20, 20, 20), (255, 255, 255), (110, 110, 110), (200, 200, 200)
 # From 0 to 1: dark blue over magenta to yellow. Its lightness grows all the way, so it survives a grey printer.
 HEAT = np.array(
     [
@@ -91,7 +93,7 @@ def beside(side: int, most: int, wanted: int = SIDE) -> int:
 
 
 def stretch(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A map [h, w] on `height` x `width` pixels, each the value of the cell that it lies in."""
+    """A map [h, w, ...] on `height` x `width` pixels, each the value of the cell that it lies in."""
     rows = np.arange(height) * values.shape[0] // height
     columns = np.arange(width) * values.shape[1] // width
     return values[rows][:, columns]
@@ -108,8 +110,8 @@ def heat(values: np.ndarray) -> np.ndarray:
 def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     """A map of values in [0, 1], [h, w], as a translucent veil over the grey version of uint8 [H, W, 3]."""
     grey = image.astype(np.float64) @ (0.299, 0.587, 0.114)
-    veil = heat(stretch(values, *image.shape[:2]))
-    return np.rint((1 - VEIL) * grey[..., None] + VEIL * veil).astype(np.uint8)
+    veil = stretch(VEIL * heat(values), *image.shape[:2])
+    return np.rint((1 - VEIL) * grey[..., None] + veil).astype(np.uint8)
 
 
 def heat_scale(title: str) -> Scale:
@@ -204,6 +206,7 @@ def sheet(
             write(left - 2 * GAP, tops[i] + height / 2, labels[i], "rm")
         for j, tile in enumerate(row):
             canvas.paste(Image.fromarray(tile.pixels), (lefts[j], tops[i]))
+            draw.rectangle((lefts[j] - 1, tops[i] - 1, lefts[j] + width, tops[i] + height), outline=EDGE)
             write(
                 lefts[j] + width / 2,
                 tops[i] + height + TEXT,
@@ -223,7 +226,7 @@ def _bar_width(scale: Scale) -> int:
 
 
 def _draw_scale(canvas: "Image.Image", write: Callable[..., None], scale: Scale, x: int, y: int) -> None:
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
     middle = y + TEXT / 2
     write(x, middle, scale.title, "lm")
@@ -232,12 +235,18 @@ def _draw_scale(canvas: "Image.Image", write: Callable[..., None], scale: Scale,
     x += _width(scale.low) + GAP
     bar = Image.fromarray(np.ascontiguousarray(np.broadcast_to(scale.colours, (TEXT, *scale.colours.shape))))
     canvas.paste(bar, (x, y))
+    ImageDraw.Draw(canvas).rectangle((x - 1, y - 1, x + bar.width, y + bar.height), outline=EDGE)
     write(x + len(scale.colours) + GAP, middle, scale.high, "lm", SOFT)
 
 
 def png(image: "Image.Image") -> bytes:
     """The file, the same bytes for the same picture: it holds no time."""
     out = io.BytesIO()
-    # Level 9 would take ten times as long to save one byte in a hundred.
-    image.save(out, "PNG", compress_level=6)
+    # Level 9 would take ten times as long to save one byte in twenty.
+    image.save(out, "PNG", compress_level=4)
     return out.getvalue()
+
+
+def picture(label: str, seed: int, drawn: "Image.Image", alt: str) -> Picture:
+    """A sheet as a panel of a figure."""
+    return Picture(label, seed, png(drawn), drawn.width, drawn.height, alt)

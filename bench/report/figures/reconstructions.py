@@ -56,4 +56,4 @@ def _picture(group: Sequence[Arrays]) -> Picture:
     drawn = raster.sheet(tiles, labels=[label for label, _ in lines], blocks=(1,))
     names = ", ".join(one.label for one in group)
     alt = f"A row of test images; beneath it a row of reconstructions each by {names}"
-    return Picture(names, group[0].seed, raster.png(drawn), drawn.width, drawn.height, alt)
+    return raster.picture(names, group[0].seed, drawn, alt)
