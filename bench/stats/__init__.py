@@ -19,6 +19,7 @@ from bench.stats.claims import (
     Region,
     judge,
 )
+from bench.stats.components import VarianceComponents, variance_components
 from bench.stats.contrasts import Measured, Pair, measure
 from bench.stats.crossed import Claim, Correct, claim
 from bench.stats.distributions import LEVEL, Spread, t_p_value, t_quantile
@@ -57,6 +58,7 @@ __all__ = [
     "SeedPair",
     "Spread",
     "Standing",
+    "VarianceComponents",
     "Verdict",
     "against_baseline",
     "by_pretrain_seed",
@@ -72,5 +74,6 @@ __all__ = [
     "t_interval",
     "t_p_value",
     "t_quantile",
+    "variance_components",
     "wilson",
 ]
