@@ -156,13 +156,15 @@ class _Desk:
 
     def place_evaluation(self, run: Run, config: dict[str, Any]) -> None:
         """Put an evaluation beside the probes of its pretraining, or into a panel of its own."""
-        scale, dataset, pretrain = config["evaluate"]["scale"], config["dataset"], config["pretrain"]
+        dataset, pretrain = config["dataset"], config["pretrain"]
+        # An evaluation of the whole method sees its images as pretraining did, whatever a probe does.
+        scale = config["evaluate"].get("scale")
         rows = [
             row
             for panel, row in self.by_pretrain.get(config["pretrain_id"], [])
-            if panel.dataset == dataset and _scale(panel) == scale
+            if panel.dataset == dataset and scale in (None, _scale(panel))
         ]
-        for row in rows or [self._unprobed(config, scale)]:
+        for row in rows or [self._unprobed(config, scale or pretrain["train"]["scale"])]:
             key = (config["evaluation"], pretrain["seed"])
             known = row.evaluations.get(key)
             if known is None or (known.result is None, known.id) > (run.result is None, run.id):
