@@ -116,9 +116,9 @@ def _with_figures(
     tables: Sequence[Table], named: dict[str, Sheet], claims: Sequence[Claim]
 ) -> tuple[list[Table], list[str]]:
     """The tables with their figures, and a line for each figure whose pictures are not in the records."""
-    from bench.report.figures import DatasetRows, TableRows, draw
+    from bench.report.figures import Album, DatasetRows, TableRows, draw
 
-    done, absent = [], []
+    done, absent, album = [], [], Album()
     for table in tables:
         sheet = named[table.name]
         datasets = [
@@ -135,7 +135,7 @@ def _with_figures(
             )
             for place, panel in enumerate(sheet.panels)
         ]
-        drawn = draw(TableRows(table, claims, datasets))
+        drawn = draw(TableRows(table, claims, datasets), album)
         done.append(dataclasses.replace(table, figures=drawn.figures))
         absent += drawn.absent
     return done, absent
