@@ -69,10 +69,12 @@ class Album:
     Attributes:
         left: pictures that may still be made.
         seen: pretrainings that have pictures -> the table where they are.
+        curved: runs that have a curve in an earlier table.
     """
 
     left: int = MOST_PICTURES
     seen: dict[str, str] = field(default_factory=dict)
+    curved: set[str] = field(default_factory=set)
 
 
 def draw(behind: TableRows, album: Album | None = None) -> Drawn:
@@ -86,7 +88,11 @@ def draw(behind: TableRows, album: Album | None = None) -> Drawn:
     name = f"Table {behind.table.number}" if behind.table.number else behind.table.title
     found: list[Figure | Absent | None] = [figure(behind) for figure in PER_TABLE]
     for rows in behind.datasets:
-        found += [figure(rows) for figure in CURVES]
+        # Beside others a curve may be drawn again; all of them again tell nothing new.
+        runs = {run.id for row in rows.rows.values() for run in (*row.pretrains.values(), *row.probes.values())}
+        if not runs <= album.curved:
+            found += [figure(rows) for figure in CURVES]
+        album.curved |= runs
         found += _pictures(rows, name, album)
     return Drawn(
         tuple(one for one in found if isinstance(one, Figure)),
