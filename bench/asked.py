@@ -34,7 +34,7 @@ class Asked:
 
     Attributes:
         cell: with its whole configuration.
-        pretrain_id: of the pretraining that a probe needs; None for a pretraining.
+        pretrain_id: of the pretraining that the cell needs; None for a pretraining.
         root: folder of the data sets, absolute.
         skip_corrupt: leave out images that cannot be decoded.
         selection: the `bench.plan.Selection` that it was part of, as JSON; of a plan of several, the first, with
@@ -155,7 +155,7 @@ def _pack(plan: Plan, selection: Selection, root: Path | None) -> dict[str, Any]
     rows: list[list[Any]] = []
     for group in plan.groups:
         first = len(rows)
-        for cell in (group.pretrain, *group.probes):
+        for cell in group.cells:
             # None keeps the place, so that a configuration is read with its keys in their order.
             shape = json.dumps({k: None if k in _OWN else v for k, v in cell.config.items()}, allow_nan=False)
             number = shapes.setdefault(shape, len(shapes))

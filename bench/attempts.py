@@ -220,7 +220,7 @@ class Attempt:
         return None
 
     def save_model(self, tensors: "dict[str, Tensor]") -> None:
-        """Save model.safetensors: the backbone's weights, which the probes read."""
+        """Save model.safetensors: the whole method's weights, which probes and evaluations read."""
         checkpoint.write_tensors(self.dir / "model.safetensors", tensors, {"id": self.id})
 
     def save_arrays(self, name: str, **arrays: Any) -> None:

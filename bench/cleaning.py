@@ -122,13 +122,13 @@ def whole_cells(everything: Survey, chosen: Iterable[str]) -> Cleaning:
     """The cells themselves, results included.
 
     Raises:
-        UsageError: one may be in use, or a probe that may be needs it.
+        UsageError: one may be in use, or a cell that may be needs it.
     """
     ids = dict.fromkeys(chosen)
     needed = {
         one.cell.config["pretrain_id"]: one
         for one in everything.cells.values()
-        if one.cell.kind == "probe" and in_use(one)
+        if one.cell.kind != "pretrain" and in_use(one)
     }
     found = Cleaning()
     for id in ids:

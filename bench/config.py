@@ -3,18 +3,15 @@
 Device, threads, workers and paths are not in it: they do not change what a cell means.
 """
 
-import dataclasses
-import difflib
-import functools
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
-from bench.errors import BenchError, UsageError, choice_error
+from bench.errors import BenchError, UsageError
+from bench.evaluations import registry as evaluations
 from bench.protocols import PROTOCOLS, ProbeSettings, TrainSettings, preset_epochs
+from bench.settings import build, differences, fields_of, of_group, typed
 from models import registry as methods
 
 SCHEMA = 1
@@ -23,13 +20,11 @@ SCHEMA = 1
 # dotted path in a config -> that value.
 IMPLIED: dict[str, Any] = {}
 
-GROUPS: dict[str, type] = {"pretrain": TrainSettings, "probe": ProbeSettings}
-
 
 def canonical(config: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> str:
     """The text that is hashed: sorted keys, no spaces, fields at their implied value left out."""
     stripped = json.loads(json.dumps(config, allow_nan=False))
-    # A probe holds the whole configuration of its pretraining.
+    # A probe or an evaluation holds the whole configuration of its pretraining.
     for config_ in (stripped, stripped.get("pretrain")):
         for path, value in (IMPLIED if implied is None else implied).items():
             *parents, leaf = path.split(".")
@@ -46,93 +41,6 @@ def config_id(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical(config).encode()).hexdigest()[:16]
 
 
-@functools.cache
-def fields_of(cls: type) -> dict[str, Any]:
-    """Field names and types of a settings class."""
-    hints = typing.get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
-
-
-def parse_value(name: str, text: str, hint: Any) -> Any:
-    """A setting's value from the command line, by the field's type.
-
-    Raises:
-        UsageError: the text is no such value.
-    """
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        if text.lower() == "none":
-            return None
-        hint = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-    if typing.get_origin(hint) is Literal:
-        if text not in typing.get_args(hint):
-            raise choice_error(f"value of {name}", text, typing.get_args(hint))
-        return text
-    if hint is bool:
-        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-        if text.lower() not in words:
-            raise UsageError(f"{name}={text}: allowed: true, false")
-        return words[text.lower()]
-    try:
-        value = hint(text)
-    except (TypeError, ValueError):
-        kind = {int: "a whole number", float: "a number"}.get(hint, "such a value")
-        raise UsageError(f"{name}={text}: {text!r} is not {kind}") from None
-    if hint is float and not abs(value) < float("inf"):
-        raise UsageError(f"{name}={text}: it must be a finite number")
-    return value
-
-
-def parse_settings(pairs: tuple[str, ...] | list[str], names: list[str]) -> dict[str, Any]:
-    """The `--set key=value` of a command line, typed and checked against the selected methods.
-
-    Keys are a method's settings as they are; those of pretraining and probing after "pretrain.", "probe.".
-
-    Raises:
-        UsageError: no selected method has the setting, or it refuses the value.
-    """
-    hints: dict[str, Any] = {
-        f"{group}.{key}": t for group, cls in GROUPS.items() for key, t in fields_of(cls).items()
-    }
-    for name in names:
-        known = fields_of(methods.spec(name).config_cls)
-        hints.update({key: known[key] for key in methods.setting_names(name)})
-    settings = {}
-    for pair in pairs:
-        key, equals, text = (part.strip() for part in pair.partition("="))
-        if not equals or not key:
-            raise UsageError(f"--set {pair!r}: write key=value, such as --set pretrain.epochs=2")
-        if key not in hints:
-            near = difflib.get_close_matches(key, hints, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UsageError(
-                f"no selected method has a setting {key!r}: {hint}`bench list settings` names all"
-            )
-        settings[key] = parse_value(key, text, hints[key])
-    return settings
-
-
-def _typed(settings: object) -> dict[str, Any]:
-    """A settings object as JSON; a whole number in a field of real numbers hashes as the real number."""
-    hints = fields_of(type(settings))
-    row = dataclasses.asdict(settings)  # type: ignore[call-overload]
-    real = {k for k, t in hints.items() if t is float or float in typing.get_args(t)}
-    return {k: float(v) if k in real and v is not None else v for k, v in row.items()}
-
-
-def _build(cls: type, group: str, layers: list[Mapping[str, Any]]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged.update(layer)
-    try:
-        return _typed(cls(**merged))
-    except ValueError as error:
-        raise UsageError(f"{group}: {error}") from None
-
-
-def _group(settings: Mapping[str, Any], group: str) -> dict[str, Any]:
-    return {k.removeprefix(group + "."): v for k, v in settings.items() if k.startswith(group + ".")}
-
-
 def method_config(method: str, dataset: str, protocol: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """A method's settings in force, as JSON; a setting that the method does not have is left out.
 
@@ -141,7 +49,7 @@ def method_config(method: str, dataset: str, protocol: str, settings: Mapping[st
     """
     own = {k: v for k, v in settings.items() if k in methods.setting_names(method)}
     try:
-        return _typed(methods.resolve_config(method, dataset, protocol, **own))
+        return typed(methods.resolve_config(method, dataset, protocol, **own))
     except ValueError as error:
         raise UsageError(f"{method}: {error}") from None
 
@@ -177,13 +85,13 @@ def pretrain_config(
     row = methods.spec(method)
     name, settings = str(identity["name"]), settings or {}
     epochs = preset_epochs(preset, name)[0]
-    layers = [{"epochs": epochs, "flip": flip}, PROTOCOLS[protocol].train, _group(settings, "pretrain")]
+    layers = [{"epochs": epochs, "flip": flip}, PROTOCOLS[protocol].train, of_group(settings, "pretrain")]
     if not row.trained:
         layers.append({"epochs": 0})
-    train = _build(TrainSettings, "pretrain", layers)
+    train = build(TrainSettings, "pretrain", layers)
     if train["epochs"] == 0:
         # Without a step the rest means nothing, and all protocols share the run.
-        train = _typed(TrainSettings(epochs=0))
+        train = typed(TrainSettings(epochs=0))
     return {
         "schema": SCHEMA,
         "kind": "pretrain",
@@ -230,8 +138,50 @@ def probe_config(
         "freeze": "none" if end_to_end else freeze,
         "seed": seed,
         "protocol": protocol,
-        "probe": _build(ProbeSettings, "probe", [*layers, _group(settings or {}, "probe")]),
+        "probe": build(ProbeSettings, "probe", [*layers, of_group(settings or {}, "probe")]),
     }
+
+
+def evaluate_config(
+    pretrain: Mapping[str, Any],
+    identity: Mapping[str, Any],
+    *,
+    image_size: int | None,
+    evaluation: str,
+    protocol: str = "paper",
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The configuration of an evaluation of one pretraining; see `pretrain_config` for the arguments.
+
+    No protocol is in it: all that a protocol changes of an evaluation is the input's scale, a setting like others.
+
+    Raises:
+        UsageError: a value is refused, or there is no such evaluation.
+    """
+    row = evaluations.spec(evaluation)
+    layers: list[Mapping[str, Any]] = [_evaluation_scale(row, protocol, settings or {})]
+    return {
+        "schema": SCHEMA,
+        "kind": "evaluate",
+        "evaluation": evaluation,
+        "evaluation_version": row.version,
+        "pretrain": dict(pretrain),
+        "pretrain_id": config_id(pretrain),
+        "dataset": dict(identity),
+        "image_size": image_size,
+        "seed": pretrain["seed"],
+        "evaluate": build(row.settings_cls, evaluation, [*layers, of_group(settings or {}, evaluation)]),
+    }
+
+
+def _evaluation_scale(
+    row: evaluations.EvaluationSpec, protocol: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The scale on which a probe of the same protocol sees its images, for an evaluation that has a choice."""
+    if "scale" not in fields_of(row.settings_cls):
+        return {}
+    probe = {**PROTOCOLS[protocol].probe, **of_group(settings, "probe")}
+    return {"scale": probe["scale"]} if "scale" in probe else {}
 
 
 def _flip(dataset: str, otherwise: bool) -> bool:
@@ -243,25 +193,26 @@ def _flip(dataset: str, otherwise: bool) -> bool:
         return otherwise
 
 
-def _differences(config: Mapping[str, Any], default: Mapping[str, Any], prefix: str) -> list[str]:
-    changed = [k for k, v in config.items() if k != "epochs" and v != default.get(k, v)]
-    return [
-        f"{prefix}{k}={config[k]:g}" if isinstance(config[k], float) else f"{prefix}{k}={config[k]}"
-        for k in changed
-    ]
-
-
 def _pretrain_variant(config: Mapping[str, Any], protocol: str) -> list[str]:
     method, dataset = config["method"], str(config["dataset"]["name"])
     if method not in methods.METHODS:
         return []
     default = method_config(method, dataset, protocol, {})
-    parts = _differences(config["method_config"], default, "")
+    parts = differences(config["method_config"], default, "")
     train = config["train"]
     if train["epochs"]:
         wanted = {"flip": _flip(dataset, train["flip"]), **PROTOCOLS[protocol].train}
-        parts += _differences(train, _typed(TrainSettings(**wanted)), "pretrain.")
+        parts += differences(train, typed(TrainSettings(**wanted)), "pretrain.")
     return parts
+
+
+def _evaluate_variant(config: Mapping[str, Any], protocol: str) -> list[str]:
+    parts, name = _pretrain_variant(config["pretrain"], protocol), config["evaluation"]
+    if name not in evaluations.EVALUATIONS:
+        return parts
+    row = evaluations.spec(name)
+    wanted = typed(row.settings_cls(**_evaluation_scale(row, protocol, {})))
+    return parts + differences(config["evaluate"], wanted, f"{name}.")
 
 
 def variant(config: Mapping[str, Any]) -> str:
@@ -269,10 +220,12 @@ def variant(config: Mapping[str, Any]) -> str:
 
     Returns:
         "" or a text such as "num_parts=8,pretrain.lr=0.001", in the keys of `--set`. Epochs are not part of
-        it: they belong to the preset, see `schedule`. A pretraining is compared with the nearest protocol.
+        it: they belong to the preset, see `schedule`. A cell without a protocol is compared with the nearest one.
     """
     if config["kind"] == "pretrain":
         return ",".join(min((_pretrain_variant(config, protocol) for protocol in PROTOCOLS), key=len))
+    if config["kind"] == "evaluate":
+        return ",".join(min((_evaluate_variant(config, protocol) for protocol in PROTOCOLS), key=len))
     pretrain, protocol = config["pretrain"], config["protocol"]
     wanted = {
         "flip": _flip(str(config["dataset"]["name"]), config["probe"]["flip"]),
@@ -281,11 +234,11 @@ def variant(config: Mapping[str, Any]) -> str:
     if config["freeze"] == "none":
         wanted |= {"bn_affine": True, "frozen_bn": "stored"}
     parts = _pretrain_variant(pretrain, protocol)
-    return ",".join(parts + _differences(config["probe"], _typed(ProbeSettings(**wanted)), "probe."))
+    return ",".join(parts + differences(config["probe"], typed(ProbeSettings(**wanted)), "probe."))
 
 
 def schedule(config: Mapping[str, Any]) -> str:
-    """Pretraining and probe epochs of a cell, such as "90+90"; of a pretraining, "90"."""
-    if config["kind"] == "pretrain":
-        return str(config["train"]["epochs"])
-    return f"{config['pretrain']['train']['epochs']}+{config['probe']['epochs']}"
+    """Pretraining and probe epochs of a cell, such as "90+90"; of a pretraining or an evaluation, "90"."""
+    pretrain = config if config["kind"] == "pretrain" else config["pretrain"]
+    epochs = str(pretrain["train"]["epochs"])
+    return f"{epochs}+{config['probe']['epochs']}" if config["kind"] == "probe" else epochs

@@ -1,7 +1,8 @@
 """How long a cell will take, before it runs: from finished cells like it, else from a rough table. No torch.
 
 A cell's time is that of its images: a pretraining's are seen once an epoch, a probe's once for the features and once
-an epoch. What finished cells spent an image is scaled to the epochs and images of the one asked for.
+an epoch, an evaluation's once. What finished cells spent an image is scaled to the epochs and images of the one asked
+for; an evaluation's whole time tells another's on the same data set, whatever the method.
 """
 
 import os
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from bench.data import registry as datasets
 from bench.errors import BenchError
-from bench.plan import Cell
+from bench.plan import Cell, pretraining
 from bench.records import Once, Run, load_run
 
 DeviceKind = Literal["cpu", "gpu"]
@@ -36,6 +37,7 @@ ROUGH: Mapping[str, Mapping[DeviceKind, float]] = {
     "conv1": {"cpu": 800.0, "gpu": 12_000.0},
     "conv1-3": {"cpu": 1_600.0, "gpu": 20_000.0},
     "other": {"cpu": 10_000.0, "gpu": 50_000.0},
+    "evaluate": {"cpu": 250.0, "gpu": 5_000.0},
 }
 # A method that takes two phases a step, or another method's, in units of a plain autoencoder's.
 ROUGH_COST: Mapping[str, float] = {"gan": 3.0, "supervised": 0.5}
@@ -45,7 +47,10 @@ Key = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Rate:
-    """What one finished cell spent: seconds an image of training, seconds an image of computing features."""
+    """What one finished cell spent: seconds an image of training, seconds an image of computing features.
+
+    Of an evaluation, all of its seconds.
+    """
 
     train: float
     features: float
@@ -53,7 +58,9 @@ class Rate:
 
 def key_of(config: Mapping[str, Any]) -> Key:
     """What must agree for one cell's time to tell another's, the device apart."""
-    pretrain = config if config["kind"] == "pretrain" else config["pretrain"]
+    pretrain = pretraining(config)
+    if config["kind"] == "evaluate":
+        return ("evaluate", config["evaluation"], pretrain["backbone"], str(config["dataset"]))
     words = (config["kind"], pretrain["method"], pretrain["backbone"], str(config["image_size"]))
     return (*words, config.get("freeze", ""))
 
@@ -71,7 +78,8 @@ def where_run(run: Run) -> DeviceKind:
 
 
 def _epochs(config: Mapping[str, Any]) -> int:
-    return int(config["train" if config["kind"] == "pretrain" else "probe"]["epochs"])
+    group = {"pretrain": "train", "probe": "probe"}.get(config["kind"])
+    return 1 if group is None else int(config[group]["epochs"])
 
 
 class Estimator:
@@ -102,6 +110,9 @@ class Estimator:
         if where_run(run) != self.kind:
             return
         try:
+            if config["kind"] == "evaluate":
+                self.rates.setdefault(key, []).append(Rate(float(result["seconds"]), 0.0))
+                return
             rate, seconds = float(result["images_per_second"]), float(result["seconds"])
             images = rate * seconds
             settings = config["train" if config["kind"] == "pretrain" else "probe"]
@@ -140,6 +151,8 @@ class Estimator:
         else:
             rate = self._rough(cell)
         self._told[bool(known)] += 1
+        if known and cell.kind == "evaluate":
+            return CELL_SECONDS + rate.train
         return CELL_SECONDS + self.images(cell) * (epochs * rate.train + rate.features)
 
     def _rough(self, cell: Cell) -> Rate:
@@ -149,6 +162,8 @@ class Estimator:
         if config["kind"] == "pretrain":
             row = "pretrain"
             scale *= next((cost for part, cost in ROUGH_COST.items() if part in cell.method), 1.0)
+        elif config["kind"] == "evaluate":
+            row = "evaluate"
         else:
             row = config["freeze"] if config["freeze"] in ROUGH else "other"
             features = 0.0 if row == "none" else scale / ROUGH["features"][self.kind]

@@ -1,4 +1,4 @@
-"""A selection becomes cells: pretrainings, each with its probes, by content id. No torch; writes nothing."""
+"""A selection becomes cells: pretrainings, each with what judges it, by content id. No torch; writes nothing."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.config import config_id, pretrain_config, probe_config
+from bench.config import config_id, evaluate_config, pretrain_config, probe_config
 from bench.data.fractions import typed_name
 from bench.errors import UsageError
+from bench.evaluations import registry as evaluations
 from bench.protocols import DEFAULT_PRESET
 from bench.records import Once, Run, State, load_run
 from bench.selection import backbone_stride, freeze_points, select
@@ -32,6 +33,7 @@ class Selection:
         protocol: paper, clean or reference.
         settings: of `--set`, typed.
         skip_corrupt: leave out images that cannot be decoded.
+        evaluations: names of the registry; each pretraining gets those that apply to its method.
     """
 
     methods: tuple[str, ...]
@@ -45,11 +47,12 @@ class Selection:
     protocol: str = "paper"
     settings: Mapping[str, Any] = field(default_factory=dict)
     skip_corrupt: bool = False
+    evaluations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One pretraining or one probe.
+    """One pretraining, probe or evaluation.
 
     Attributes:
         config: its whole configuration.
@@ -66,13 +69,13 @@ class Cell:
 
     @property
     def kind(self) -> str:
-        """Either "pretrain" or "probe"."""
+        """One of "pretrain", "probe" and "evaluate"."""
         return self.config["kind"]
 
     @property
     def method(self) -> str:
         """Name of the method."""
-        return (self.config if self.kind == "pretrain" else self.config["pretrain"])["method"]
+        return pretraining(self.config)["method"]
 
     @property
     def label(self) -> str:
@@ -89,6 +92,8 @@ def label(config: Mapping[str, Any]) -> str:
     words = [pretrain["method"], name, "seed", str(pretrain["seed"])]
     if pretrain["dataset"] != config["dataset"]:
         words.append(f"from {typed_name(pretrain['dataset'])}")
+    if config["kind"] == "evaluate":
+        return " ".join([*words, config["evaluation"]])
     words.append(config["freeze"] if config["freeze"] != "none" else "end to end")
     if config["seed"] != pretrain["seed"]:
         words.append(f"probe seed {config['seed']}")
@@ -97,10 +102,15 @@ def label(config: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Group:
-    """A pretraining and the probes that need it: they run together, in this order."""
+    """A pretraining and the probes and evaluations that need it: they run together, in this order."""
 
     pretrain: Cell
-    probes: tuple[Cell, ...]
+    dependents: tuple[Cell, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All of them."""
+        return (self.pretrain, *self.dependents)
 
 
 @dataclass(frozen=True)
@@ -119,11 +129,10 @@ class Plan:
     def cells(self) -> Iterator[Cell]:
         """Every cell."""
         for group in self.groups:
-            yield group.pretrain
-            yield from group.probes
+            yield from group.cells
 
     def __len__(self) -> int:
-        return sum(1 + len(group.probes) for group in self.groups)
+        return sum(len(group.cells) for group in self.groups)
 
 
 def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | None = None) -> Plan:
@@ -159,7 +168,9 @@ def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | N
                 f"{name}: {decoding[0]} rebuilds its images, so their {size} pixels must be a multiple of the stride"
                 f" of {selection.backbone}, {stride} pixels"
             )
-    probes: dict[str, dict[str, Cell]] = {}
+    for name in selection.evaluations:
+        evaluations.spec(name)
+    dependents: dict[str, dict[str, Cell]] = {}
     pretrains: dict[str, Cell] = {}
     for seed in selection.seeds:
         for name in selection.datasets:
@@ -167,10 +178,12 @@ def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | N
                 origin = sources[selection.pretrain_on or name]
                 pretrain = _pretrain(selection, method, origin, seed)
                 pretrains.setdefault(pretrain.id, pretrain)
-                mine = probes.setdefault(pretrain.id, {})
-                for probe in _probes(selection, pretrain, sources[name], freezes, seed):
-                    mine.setdefault(probe.id, probe)
-    groups = tuple(Group(cell, tuple(probes[key].values())) for key, cell in pretrains.items())
+                mine = dependents.setdefault(pretrain.id, {})
+                for cell in _probes(selection, pretrain, sources[name], freezes, seed):
+                    mine.setdefault(cell.id, cell)
+                for cell in _evaluations(selection, pretrain, sources[name]):
+                    mine.setdefault(cell.id, cell)
+    groups = tuple(Group(cell, tuple(dependents[key].values())) for key, cell in pretrains.items())
     return Plan(groups, located)
 
 
@@ -208,6 +221,27 @@ def _probes(
                 settings=selection.settings,
             )
             yield Cell(config, source.name)
+
+
+def _evaluations(selection: Selection, pretrain: Cell, source: Source) -> Iterator[Cell]:
+    method, size = methods.spec(pretrain.method), pretrain.config["image_size"]
+    for name in selection.evaluations:
+        row = evaluations.spec(name)
+        if row.applies(method) and (not row.whole or size == source.image_size):
+            config = evaluate_config(
+                pretrain.config,
+                source.identity,
+                image_size=source.image_size,
+                evaluation=name,
+                protocol=selection.protocol,
+                settings=selection.settings,
+            )
+            yield Cell(config, source.name)
+
+
+def pretraining(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of a cell's pretraining, which may be the cell itself."""
+    return config if config["kind"] == "pretrain" else config["pretrain"]
 
 
 def states(

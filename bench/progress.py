@@ -3,9 +3,10 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from bench.headlines import show_result, show_values
 from bench.launch.outcome import Outcome
 from bench.plan import Cell
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 30.0
 BAR_WIDTH = 16
-_RATES = ("top1", "accuracy")
 
 
 def duration(seconds: float) -> str:
@@ -27,33 +27,6 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {round(seconds) % 60:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def show_values(values: Mapping[str, Any]) -> str:
-    """Loss and accuracy of a step or a row, as far as it has them."""
-    parts = []
-    for name, value in values.items():
-        if not isinstance(value, int | float):
-            continue
-        if any(rate in name for rate in _RATES):
-            parts.append(f"{name} {100 * value:.1f} %")
-        elif "loss" in name:
-            parts.append(f"{name} {value:.4g}")
-    return ", ".join(parts[:4])
-
-
-def show_result(result: Mapping[str, Any] | None) -> str:
-    """What came out of a cell, in a few words."""
-    if not result:
-        return ""
-    if result.get("kind") == "probe":
-        figures: dict[str, str] = {}
-        for rule, row in sorted(result.get("rules", {}).items(), reverse=True):
-            # A second rule that finds the same says nothing new.
-            figures.setdefault(f"{100 * row['top1']:.2f} %", rule)
-        found = ", ".join(f"{figure} ({rule})" for figure, rule in figures.items())
-        return f"top-1 {found}" if found else ""
-    return show_values(result.get("metrics") or {})
 
 
 class TimeLeft:
@@ -127,12 +100,14 @@ class TimeLeft:
 
 def _steps(cell: Cell) -> bool:
     """Whether a cell takes any steps: an untrained backbone's pretraining does not."""
-    return bool(cell.config["train" if cell.kind == "pretrain" else "probe"]["epochs"])
+    group = {"pretrain": "train", "probe": "probe"}.get(cell.kind)
+    return group is None or bool(cell.config[group]["epochs"])
 
 
 def _alike(cell: Cell) -> tuple[tuple[str, ...], ...]:
     """Whose times tell what a cell takes, the closest first; one without steps is like no other kind of cell."""
-    close = (cell.kind, cell.method, cell.config.get("freeze", ""))
+    what = cell.config.get("freeze") or cell.config.get("evaluation", "")
+    close = (cell.kind, cell.method, what)
     return (close, (cell.kind,)) if _steps(cell) else (close,)
 
 

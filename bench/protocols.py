@@ -10,7 +10,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 Scale = Literal["imagenet", "symmetric"]
 
 
-def _check(config: object, positive: tuple[str, ...], not_negative: tuple[str, ...]) -> None:
+def check_settings(config: object, positive: tuple[str, ...], not_negative: tuple[str, ...]) -> None:
+    """Refuse what a settings class cannot mean; None is left to the class.
+
+    Raises:
+        ValueError: names the field, its value and what is allowed.
+    """
     for name, hint in get_type_hints(type(config)).items():
         if get_origin(hint) is Literal and getattr(config, name) not in get_args(hint):
             raise ValueError(f"{name} is {getattr(config, name)!r}; allowed: {', '.join(get_args(hint))}")
@@ -51,7 +56,7 @@ class TrainSettings:
     precision: Literal["fp32"] = "fp32"
 
     def __post_init__(self) -> None:
-        _check(self, ("epoch_images", "batch_size", "lr"), ("epochs", "beta1", "beta2"))
+        check_settings(self, ("epoch_images", "batch_size", "lr"), ("epochs", "beta1", "beta2"))
         for name in ("beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be less than 1")
@@ -99,7 +104,7 @@ class ProbeSettings:
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "lr", "lr_step", "lr_gamma", "hidden", "init_std")
-        _check(self, positive, ("momentum", "weight_decay", "dropout"))
+        check_settings(self, positive, ("momentum", "weight_decay", "dropout"))
         for name in ("dropout", "momentum"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be less than 1")

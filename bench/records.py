@@ -27,6 +27,7 @@ from bench.results_folder import check_results, open_results
 from bench.run_folder import CONFIG, METRICS, PROVENANCE, RESULT, STATUS, attempt_dirs, is_result, run_dir
 
 __all__ = [
+    "PICTURES",
     "Attempt",
     "Once",
     "Run",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 _ID = re.compile("[0-9a-f]{16}")
+# Arrays that hold pictures of a data set, by the name of their file: records that are published leave them out.
+PICTURES = frozenset({"reconstructions", "masks", "parts"})
 State = Literal["new", "running", "interrupted", "failed", "done"]
 
 
@@ -132,9 +135,10 @@ class Run:
             rows.append(row)
         return rows
 
-    def _arrays(self, name: str) -> dict[str, Any] | None:
+    def arrays(self, name: str) -> dict[str, Any] | None:
+        """The arrays that were saved as `name`.npz; None when there are none that can be read."""
         folder = self.attempt_dir
-        if folder is None or not (folder / name).exists():
+        if folder is None or not (folder / f"{name}.npz").exists():
             return None
         import zipfile
         import zlib
@@ -142,7 +146,7 @@ class Run:
         import numpy as np
 
         try:
-            with np.load(folder / name, allow_pickle=False) as file:
+            with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
                 return {key: file[key] for key in file.files}
         except (
             OSError,
@@ -153,20 +157,23 @@ class Run:
             zipfile.BadZipFile,
             zlib.error,
         ) as error:
-            self._on_broken(f"{folder / name} cannot be read: {error}")
+            self._on_broken(f"{folder / name}.npz cannot be read: {error}")
             return None
 
     def predictions(self) -> dict[str, Any] | None:
-        """Arrays of a probe: labels [n] and top5_<rule> [n, 5], the best class first."""
-        return self._arrays("predictions.npz")
+        """Of a probe: labels [n] and top5_<rule> [n, 5], the best class first; of `features`, top5_knn and _linear.
+
+        Where fewer than five classes have a claim, the rest is -1.
+        """
+        return self.arrays("predictions")
 
     def reconstructions(self) -> dict[str, Any] | None:
         """Arrays of a pretraining that decodes: images and reconstructions, uint8 [16, 3, h, w]."""
-        return self._arrays("reconstructions.npz")
+        return self.arrays("reconstructions")
 
     @property
     def weights(self) -> Path | None:
-        """The backbone's weights that a pretraining left."""
+        """The weights that a pretraining left."""
         if self.result is None or self.attempt_dir is None:
             return None
         path = self.attempt_dir / "model.safetensors"

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.config import parse_settings
 from bench.errors import UsageError, choice_error
 from bench.plan import Cell, Group, Plan, Selection, make_plan
 from bench.selection import freeze_points, select
+from bench.settings import parse_settings
 from bench.sources import Sources
 from bench.studies import Row, Study, Table
 from models import registry as methods
@@ -154,7 +154,7 @@ def merge(plans: Iterable[TablePlan], seeds: Sequence[int]) -> Plan:
         for group in (group for plan in plans for row in plan.rows for group in row.groups):
             if group.pretrain.config["seed"] == seed:
                 _, cells = found.setdefault(group.pretrain.id, (group.pretrain, {}))
-                for cell in group.probes:
+                for cell in group.dependents:
                     cells.setdefault(cell.id, cell)
     located = {name: what for plan in plans for name, what in plan.located.items()}
     return Plan(tuple(Group(first, tuple(cells.values())) for first, cells in found.values()), located)

@@ -1,7 +1,6 @@
 """What beta-VAE and PatchVAE share: the ELBO, and the adversary and weighted loss that compose with either."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -11,25 +10,10 @@ from torch import Tensor, nn
 from models import losses
 from models.backbones import Backbone
 from models.configs import AutoencoderConfig
-from models.method import Batch, Losses, Method, Noises, Phase, Schedule
+from models.method import Batch, Losses, Method, Noises, Phase, Posterior, Schedule
 from models.networks import ImageDiscriminator
 
 AutoencoderT = TypeVar("AutoencoderT", bound=AutoencoderConfig)
-
-
-@dataclass
-class Posterior:
-    """What the encoder says of a batch, and one reconstruction from it.
-
-    Attributes:
-        recon: the decoded sample.
-        kl: weighted sum of the KL terms, nats an example, batch mean.
-        terms: the KL terms by name, unweighted, for the log.
-    """
-
-    recon: Float[Tensor, "b 3 h w"]
-    kl: Float[Tensor, ""]
-    terms: Losses
 
 
 class Autoencoder(Method[AutoencoderT]):
@@ -68,12 +52,13 @@ class Autoencoder(Method[AutoencoderT]):
     def infer(self, image: Float[Tensor, "b 3 h w"], noise: Noises, schedule: Schedule) -> Posterior:
         """Encode, sample with the noise given, decode."""
 
+    def pixel_weights(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"] | None:
+        """Weights of L_w (section 3.4); None without `weighted`."""
+        return losses.laplacian_weights(image, self.config.laplacian_patch) if self.config.weighted else None
+
     def _elbo(self, batch: Batch, noise: Noises, schedule: Schedule) -> tuple[Losses, Tensor]:
         posterior = self.infer(batch.image, noise, schedule)
-        weights = None
-        if self.config.weighted:
-            weights = losses.laplacian_weights(batch.image, self.config.laplacian_patch)
-        recon = losses.squared_error(posterior.recon, batch.image, weights)
+        recon = losses.squared_error(posterior.recon, batch.image, self.pixel_weights(batch.image))
         return {"loss": recon + posterior.kl, "recon": recon, **posterior.terms}, posterior.recon
 
     def elbo(self, batch: Batch, noise: Noises, schedule: Schedule) -> Losses:

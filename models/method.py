@@ -55,6 +55,21 @@ class Batch(NamedTuple):
     label: Int[Tensor, " b"]
 
 
+@dataclass
+class Posterior:
+    """What the encoder says of a batch, and one reconstruction from it.
+
+    Attributes:
+        recon: the decoded sample.
+        kl: weighted sum of the KL terms, nats an example, batch mean.
+        terms: the KL terms by name, unweighted, for the log.
+    """
+
+    recon: Float[Tensor, "b 3 h w"]
+    kl: Float[Tensor, ""]
+    terms: Losses
+
+
 class Method(nn.Module, Generic[ConfigT]):
     """A representation learner; `backbone` is the child that is probed.
 
@@ -92,6 +107,16 @@ class Method(nn.Module, Generic[ConfigT]):
     @torch.no_grad()
     def reconstruct(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"] | None:
         """The image as the method's latents have it, without sampling; None where there is no decoder."""
+        del image
+        return None
+
+    def infer(self, image: Float[Tensor, "b 3 h w"], noise: Noises, schedule: Schedule) -> Posterior | None:
+        """Encode, sample with the noise given, decode; None where no distribution over latents is learned."""
+        del image, noise, schedule
+        return None
+
+    def pixel_weights(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"] | None:
+        """What a pixel's squared error is multiplied by; None where all weigh alike or no such error is minimised."""
         del image
         return None
 

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from models import losses
-from models.autoencoder import Autoencoder, Posterior
+from models.autoencoder import Autoencoder
 from models.backbones import Backbone
 from models.configs import PatchVAEConfig
-from models.method import Noise, Noises, Schedule, bottleneck_side, init_heads
+from models.method import Noise, Noises, Posterior, Schedule, bottleneck_side, init_heads
 from models.networks import pyramid_decoder
 
 VARIANCE_RANGE = (1e-7, 1e7)

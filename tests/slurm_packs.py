@@ -41,7 +41,9 @@ def write_pack(results: Path, plan: Plan, **more: Any) -> Path:
         "groups": [
             {
                 "pretrain": {"config": group.pretrain.config, "source": group.pretrain.source},
-                "probes": [{"config": probe.config, "source": probe.source} for probe in group.probes],
+                "dependents": [
+                    {"config": probe.config, "source": probe.source} for probe in group.dependents
+                ],
             }
             for group in plan.groups
         ],

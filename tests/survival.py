@@ -19,8 +19,9 @@ QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
 def words(
     results: Path, methods: str, seeds: int = 1, epochs: int = 1, probes: str = "conv1-5", *more: str
 ) -> list[str]:
-    """A line of `bench`: pretrainings of six steps an epoch and probes of as many."""
+    """A line of `bench`: pretrainings of six steps an epoch, probes of as many, evaluations if `more` has them."""
     line = f"run -m {methods} -d digits -s {seeds} --probes {probes} --threads 1 --checkpoint-every 2"
+    line += "" if "--evaluate" in more else " --evaluate none"
     settings = (
         f"pretrain.epochs={epochs} pretrain.epoch_images=192 pretrain.batch_size=32"
         f" probe.epochs={epochs} probe.batch_size=256 probe.hidden=16"

@@ -21,10 +21,12 @@ HEAVY = (
     "sklearn",
     "torchvision",
     "torchmetrics",
+    "torch_fidelity",
 )
 # Modules that compute; all others answer without torch.
 COMPUTE = {"build", "engines", "features", "fuse", "heads", "loop", "metrics", "probe", "streams", "train"}
-COMPUTE |= {"data.batches"}
+COMPUTE |= {"data.batches", "evaluate"}
+COMPUTE |= {f"evaluations.{name}" for name in ("features", "linear", "neighbours", "reconstruction", "task")}
 FORBIDDEN = {"utils", "misc", "helpers", "common", "manager"}
 
 

@@ -1,6 +1,7 @@
 """The command line, as a person meets it: one line an error, an exit code, what to type next."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from bench.launch import local
 from bench.progress import duration
 from tests.fake_trainer import FakeTrainer
 
-SMALL = ["run", "-m", "beta-vae,random", "-d", "digits", "-s", "1", "--probes", "conv1", "--preset", "smoke"]
+STUDY = ["-m", "beta-vae,random", "-d", "digits", "-s", "1", "--probes", "conv1", "--preset", "smoke"]
+SMALL = ["run", *STUDY, "--evaluate", "none"]
 
 
 @pytest.fixture
@@ -45,6 +47,11 @@ def tree(folder):
         (["-s", "0"], "seeds '0'"),
         (["--probes", "conv2"], "did you mean 'conv1'"),
         (["--set", "num_prts=1"], "no selected method"),
+        (["--evaluate", "feature"], "did you mean 'features'"),
+        (["--evaluate", "!all"], "no evaluation is left"),
+        (["--evaluate", "none,features"], "'none' goes with no other evaluation"),
+        (["--set", "features.k=0"], "k is 0"),
+        (["--set", "features.kk=0"], "did you mean 'features.k'"),
         (["--preset", "slow"], "smoke"),
         (["--protocol", "dirty"], "paper"),
         (["--probe-seeds", "0"], "range"),
@@ -60,7 +67,7 @@ def test_a_mistake_is_one_line_and_exit_2_and_nothing_is_written(
 ):
     monkeypatch.delenv("BENCH_DATA", raising=False)
     results = tmp_path / "results"
-    code, out, err = call(capsys, *SMALL, *words, *dry, "--results", results)
+    code, out, err = call(capsys, "run", *STUDY, *words, *dry, "--results", results)
     assert (code, out) == (2, "")
     assert err.startswith("bench: error: ")
     assert err.count("\n") == 1
@@ -117,6 +124,22 @@ def test_a_dry_run_shows_the_cells_and_writes_nothing(tmp_path, capsys):
     assert tree(results) is None
 
 
+def test_evaluations_come_with_a_run_unless_they_are_declined(tmp_path, capsys, trainer):
+    line = ["run", *STUDY, "--results", tmp_path]
+    code, out, _ = call(capsys, *line, "--dry-run", "--json")
+    kinds = [cell["kind"] for cell in json.loads(out)["cells"]]
+    assert code == 0
+    assert kinds[:3] == ["pretrain", "probe", "evaluate"]
+    _, out, _ = call(capsys, *line, "--evaluate", "f*", "--dry-run", "--json")
+    labels = [cell["label"] for cell in json.loads(out)["cells"] if cell["kind"] == "evaluate"]
+    assert labels == ["beta-vae digits seed 0 features", "random digits seed 0 features"]
+    code, out, _ = call(capsys, *line, "--evaluate", "reconstruction")
+    assert code == 0
+    assert re.search(r"beta-vae digits seed 0 reconstruction: done in .* s, PSNR 20 dB\n", out)
+    _, out, _ = call(capsys, "list", "runs", "--results", tmp_path)
+    assert "PSNR 20 dB" in out
+
+
 def test_a_run_says_first_where_results_go_and_last_what_to_type_next(tmp_path, capsys, trainer):
     results = tmp_path / "my results"
     code, out, err = call(capsys, *SMALL, "--results", results)
@@ -162,7 +185,7 @@ def test_a_spent_time_budget_is_exit_3_and_the_same_line_goes_on(tmp_path, capsy
     assert call(capsys, *SMALL, "--results", tmp_path)[0] == 0
 
 
-@pytest.mark.parametrize("what", ["methods", "settings", "datasets", "backbones", "runs"])
+@pytest.mark.parametrize("what", ["methods", "evaluations", "settings", "datasets", "backbones", "runs"])
 def test_lists_are_tables_and_json(tmp_path, capsys, what):
     more = ["--results", tmp_path] if what == "runs" else []
     code, out, _ = call(capsys, "list", what, *more)

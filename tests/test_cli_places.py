@@ -14,7 +14,8 @@ from bench.launch import local
 from bench.progress import PlainDisplay
 from tests.fake_trainer import FakeTrainer
 
-SMALL = ["run", "-m", "beta-vae,random", "-d", "digits", "-s", "1", "--probes", "conv1", "--preset", "smoke"]
+STUDY = ["-m", "beta-vae,random", "-d", "digits", "-s", "1", "--probes", "conv1", "--preset", "smoke"]
+SMALL = ["run", *STUDY, "--evaluate", "none"]
 
 
 @pytest.fixture

@@ -61,6 +61,50 @@ def test_every_flag_means_the_cells_that_run_would_run(made, capsys):
         assert found(capsys, made, *words) == [cell.label for cell in made.cells if cell.id in wanted], words
 
 
+def test_evaluations_are_selected_with_their_pretrainings_and_probes_by_themselves(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("PATH", "/nowhere")
+    judged = replace(SMALL, evaluations=("features", "reconstruction"), seeds=(0,), probes=("conv1",))
+    made = Cells(tmp_path / "judged", judged)
+    assert len(found(capsys, made)) == len(made.cells) == 3 * 2 + 4
+    for words, kinds in (
+        (["-m", "beta-vae"], ["pretrain", "conv1", "features", "reconstruction"]),
+        (["-m", "beta-vae", "--probes", "conv1"], ["pretrain", "conv1"]),
+        (["-m", "beta-vae", "--evaluate", "rec*"], ["pretrain", "reconstruction"]),
+        (
+            ["-m", "beta-vae", "--evaluate", "rec*", "--probes", "all"],
+            ["pretrain", "conv1", "reconstruction"],
+        ),
+        (["-m", "beta-vae", "--evaluate", "none"], ["pretrain", "conv1"]),
+        (["-m", "beta-vae", "--probe-seeds", "1"], ["pretrain", "conv1", "features", "reconstruction"]),
+        (["-m", "beta-vae", "--set", "features.k=20"], ["pretrain", "conv1", "features", "reconstruction"]),
+        (["-m", "beta-vae", "--set", "features.k=3"], ["pretrain", "conv1", "reconstruction"]),
+        (["-m", "beta-vae", "--preset", "smoke"], ["pretrain", "conv1", "features", "reconstruction"]),
+        (["-m", "beta-vae", "--protocol", "paper"], ["pretrain", "conv1", "features", "reconstruction"]),
+    ):
+        assert [label.rpartition(" ")[2] for label in found(capsys, made, *words)] == kinds, words
+    code, _, err = call(capsys, "status", "--results", made.results, "--evaluate", "feature")
+    assert code == 2
+    assert "did you mean 'features'" in err
+
+
+def test_what_status_says_to_type_next_asks_for_the_same_evaluations(tmp_path):
+    from bench.commands.status_next import run_words
+    from bench.evaluations.registry import choose
+
+    def words(evaluations):
+        selection = replace(SMALL, evaluations=evaluations)
+        folder = tmp_path / ("_".join(evaluations) or "none")
+        made = Cells(folder, selection)
+        return run_words(asked.load(folder)[made.cells[0].id])
+
+    assert "--evaluate" not in words(choose(()))
+    for evaluations, typed in (((), "none"), (("features",), "features")):
+        line = words(evaluations)
+        assert line[line.index("--evaluate") + 1] == typed
+
+
 def test_settings_data_sets_and_presets_tell_studies_apart(made, capsys):
     other = replace(
         SMALL, methods=("patchvae", "beta-vae"), seeds=(0,), settings={"num_parts": 4}, preset="quick"
@@ -183,7 +227,8 @@ def test_the_last_line_is_what_helps(made, capsys):
 
     line = follow()
     assert line == (
-        f"next: bench run -m beta-vae,patchvae,scratch -d digits -s 2 --preset smoke --results {made.results}"
+        "next: bench run -m beta-vae,patchvae,scratch -d digits -s 2 --evaluate none --preset smoke"
+        f" --results {made.results}"
     )
     assert list(make_plan(SMALL).cells) == made.cells
     made.running(made.cells[0], Owner.me())
@@ -202,7 +247,7 @@ def test_what_is_new_beside_submissions_is_submitted_and_not_begun_on_the_login_
     for cell in made.cells[:2]:
         made.done(cell)
     pack = Pack(0, "pretrain", (made.cells[0].id,), job="7", name="n")
-    run = "next: bench run -m beta-vae,patchvae,scratch -d digits -s 2 --preset smoke"
+    run = "next: bench run -m beta-vae,patchvae,scratch -d digits -s 2 --evaluate none --preset smoke"
     made.dispatch([pack], profile={"name": "old", "path": "/old.toml", "tables": {}})
     made.dispatch([pack], profile={"name": "gpu", "path": "/my site/gpu.toml", "tables": {}}, threads=None)
     assert follow() == f"{run} --slurm --profile '/my site/gpu.toml' --results {made.results}"

@@ -7,6 +7,7 @@ import pytest
 from bench import config as cfg
 from bench.errors import UsageError
 from bench.protocols import PRESETS, PROTOCOLS, ProbeSettings, TrainSettings, preset_epochs
+from bench.settings import parse_settings
 from models import registry as methods
 
 DIGITS = {"name": "digits", "version": 1}
@@ -116,7 +117,7 @@ def test_the_papers_numbers_are_the_defaults():
 
 def test_a_variant_is_what_differs_in_the_words_of_set():
     pairs = ("num_parts=8", "pretrain.lr=1e-3", "probe.dropout=0", "pretrain.epochs=1")
-    settings = cfg.parse_settings(pairs, ["patchvae"])
+    settings = parse_settings(pairs, ["patchvae"])
     start = pretrain(settings=settings)
     assert cfg.variant(start) == "num_parts=8,pretrain.lr=0.001"
     assert cfg.variant(probe(start, settings=settings)) == "num_parts=8,pretrain.lr=0.001,probe.dropout=0"
@@ -127,7 +128,7 @@ def test_a_variant_is_what_differs_in_the_words_of_set():
 def test_settings_are_typed_by_their_field():
     pairs = ["prior_occ=none", "weighted_by=1", "pretrain.epoch_images=100", "probe.bn_affine=yes"]
     names = ["patchvae", "bigan"]
-    settings = cfg.parse_settings([p for p in pairs if "by" not in p], names)
+    settings = parse_settings([p for p in pairs if "by" not in p], names)
     assert settings == {"prior_occ": None, "pretrain.epoch_images": 100, "probe.bn_affine": True}
     assert "joint_channels" not in pretrain("patchvae", settings={"joint_channels": 8})["method_config"]
 
@@ -147,7 +148,7 @@ def test_settings_are_typed_by_their_field():
 )
 def test_a_wrong_setting_is_one_line(pair, words):
     with pytest.raises(UsageError, match=words):
-        cfg.parse_settings([pair], ["patchvae"])
+        parse_settings([pair], ["patchvae"])
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,23 @@ def results(tmp_path):
 def test_a_cell_takes_what_finished_cells_like_it_took_scaled_to_its_epochs(results):
     for group in plan(range(ENOUGH), "smoke").groups:
         finished(results, group.pretrain, 0.01)
-        finished(results, group.probes[0], 0.002, features=0.003)
+        finished(results, group.dependents[0], 0.002, features=0.003)
     (group,) = plan([7], "quick").groups
-    estimator = make_estimator(results, [group.pretrain, *group.probes], "cpu")
+    estimator = make_estimator(results, [group.pretrain, *group.dependents], "cpu")
     assert estimator.seconds(group.pretrain) == pytest.approx(CELL_SECONDS + 8 * IMAGES * 0.01)
-    assert estimator.seconds(group.probes[0]) == pytest.approx(CELL_SECONDS + IMAGES * (15 * 0.002 + 0.003))
+    assert estimator.seconds(group.dependents[0]) == pytest.approx(
+        CELL_SECONDS + IMAGES * (15 * 0.002 + 0.003)
+    )
     assert estimator.basis == f"from {2 * ENOUGH} finished cells like them"
+
+
+def test_an_evaluation_takes_what_one_of_the_same_data_took_whatever_its_method(results):
+    judged = make_plan(Selection(("patchvae", "bigan"), ("digits",), (0,), evaluations=("features",)))
+    first, second = (group.dependents[-1] for group in judged.groups)
+    rough = make_estimator(results, [second], "cpu").seconds(second)
+    assert CELL_SECONDS < rough < 100
+    Attempt(results, first.config, provenance={"device": "AMD EPYC"}).finish({"seconds": 42.0})
+    assert make_estimator(results, [second], "cpu").seconds(second) == CELL_SECONDS + 42.0
 
 
 def test_other_methods_and_other_devices_tell_nothing(results):

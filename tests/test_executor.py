@@ -9,7 +9,8 @@ from bench.estimate import JOB_SECONDS
 from bench.launch import local
 from tests.fake_trainer import FakeTrainer
 
-STUDY = ["run", "-m", "patchvae,random", "-d", "digits", "-s", "2", "--probes", "conv1", "--preset", "smoke"]
+STUDY = ["run", "-m", "patchvae,random", "-d", "digits", "-s", "2", "--probes", "conv1"]
+STUDY += ["--preset", "smoke", "--evaluate", "none"]
 
 
 @pytest.fixture(autouse=True)

@@ -77,7 +77,7 @@ def kill_until(number: int, results: Path, line: list[str], longest: float) -> C
 
 def killed_and_left_alone(tmp_path: Path, kills: int, methods: str, seeds: int, epochs: int) -> Counter:
     """Kill a study, let it end, and compare it with one that was left alone; where the kills came."""
-    study = methods, seeds, epochs, "conv1-3,conv1-5"
+    study = methods, seeds, epochs, "conv1-3,conv1-5", "--evaluate", "features"
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     begun = time.monotonic()
     undisturbed = start(words(whole, *study))
@@ -92,7 +92,7 @@ def killed_and_left_alone(tmp_path: Path, kills: int, methods: str, seeds: int, 
 
     assert_same_study(killed, whole)
     found, expected = ({run.id: run for run in load_runs(results)} for results in (killed, whole))
-    assert len(found) == len(methods.split(",")) * seeds * 3
+    assert len(found) == len(methods.split(",")) * seeds * 4
     total = 0
     for key, run in expected.items():
         ours, theirs = files_of(found[key]), files_of(run)

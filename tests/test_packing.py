@@ -28,7 +28,7 @@ def computed(drafts):
 def test_a_pretraining_and_its_probes_travel_together_and_every_cell_once():
     asked = plan()
     drafts = draft(asked, limits={})
-    assert [list(d.pack.cells) for d in drafts] == [ids((g.pretrain, *g.probes)) for g in asked.groups]
+    assert [list(d.pack.cells) for d in drafts] == [ids((g.pretrain, *g.dependents)) for g in asked.groups]
     assert [d.pack.number for d in drafts] == [0, 1, 2, 3]
     assert not any(d.pack.needs or d.pack.after or d.parent for d in drafts)
 
@@ -54,8 +54,8 @@ def test_a_group_longer_than_the_limit_is_a_job_of_its_own():
 def test_what_is_done_or_queued_is_not_packed_again():
     asked = plan(1)
     group = asked.groups[0]
-    drafts = draft(asked, ids(group.probes[:1]))
-    assert computed(drafts) == ids(group.probes[:1])
+    drafts = draft(asked, ids(group.dependents[:1]))
+    assert computed(drafts) == ids(group.dependents[:1])
     assert drafts[0].pack.resources == "probe"
     # What the job needs to know of the pretraining is there all the same.
     assert drafts[0].groups[0].pretrain == group.pretrain
@@ -68,7 +68,7 @@ def test_probes_of_their_own_wait_for_a_job_that_holds_their_pretraining_alone()
     trained = [g for g in asked.groups if g.pretrain.method == "patchvae"]
     pairs = [(d.parent, d) for d in drafts if d.parent is not None]
     assert [list(parent.pack.cells) for parent, _ in pairs] == [[g.pretrain.id] for g in trained]
-    assert [list(child.pack.cells) for _, child in pairs] == [ids(g.probes) for g in trained]
+    assert [list(child.pack.cells) for _, child in pairs] == [ids(g.dependents) for g in trained]
     assert [child.pack.needs for _, child in pairs] == [(g.pretrain.id,) for g in trained]
     assert all(parent.pack.number < child.pack.number for parent, child in pairs)
     assert sorted(computed(drafts)) == sorted(ids(asked.cells))
@@ -84,14 +84,14 @@ def test_a_pretraining_that_nobody_waits_for_is_packed_although_probes_are_split
 def test_probes_of_a_queued_pretraining_wait_for_its_job(alone, condition):
     asked = plan(1, ("patchvae",))
     group = asked.groups[0]
-    (only,) = draft(asked, ids(group.probes), awaited={group.pretrain.id: Awaited("77_3", alone)})
+    (only,) = draft(asked, ids(group.dependents), awaited={group.pretrain.id: Awaited("77_3", alone)})
     assert (only.pack.after, only.pack.needs, only.condition) == (("77_3",), (group.pretrain.id,), condition)
     assert only.pack.resources == "probe"
 
 
 def test_probes_that_wait_are_not_packed_with_those_that_need_not():
     asked = plan(3, ("patchvae",))
-    probes = [cell.id for group in asked.groups for cell in group.probes]
+    probes = [cell.id for group in asked.groups for cell in group.dependents]
     first = asked.groups[0].pretrain.id
     drafts = draft(asked, probes, awaited={first: Awaited("77_3", True)})
     assert [(d.pack.after, len(d.pack.cells)) for d in drafts] == [(("77_3",), 2), ((), 4)]

@@ -115,3 +115,87 @@ def test_thousands_of_cells_are_planned_in_seconds(tmp_path):
     assert len(plan) == 110 * (12 + 11 * 3 + 1) > 5_000
     assert {s for s, _ in states(plan, tmp_path).values()} == {"new"}
     assert time.process_time() - begun < 5
+
+
+BOTH = replace(SMALL, evaluations=("features", "reconstruction"), seeds=(0,), probes=("conv1",))
+
+
+def test_evaluations_follow_the_probes_of_the_pretrainings_to_which_they_apply():
+    assert labels(make_plan(BOTH)) == [
+        "beta-vae digits seed 0 pretrain",
+        "beta-vae digits seed 0 conv1",
+        "beta-vae digits seed 0 features",
+        "beta-vae digits seed 0 reconstruction",
+        "random digits seed 0 pretrain",
+        "random digits seed 0 conv1",
+        "random digits seed 0 features",
+        "scratch digits seed 0 pretrain",
+        "scratch digits seed 0 end to end",
+    ]
+    plan = make_plan(BOTH)
+    assert {cell.kind for cell in plan.cells} == {"pretrain", "probe", "evaluate"}
+    assert [cell.method for cell in plan.groups[0].dependents] == ["beta-vae"] * 3
+    with pytest.raises(UsageError, match="did you mean 'features'"):
+        make_plan(replace(BOTH, evaluations=("feature",)))
+
+
+def evaluations(selection):
+    return {c.config["evaluation"]: c for c in make_plan(selection).cells if c.kind == "evaluate"}
+
+
+def test_an_evaluation_is_known_by_all_that_changes_it_and_by_nothing_else():
+    usual = evaluations(BOTH)
+    for same in (
+        replace(BOTH, probe_seeds=3),
+        replace(BOTH, settings={"probe.lr": 0.5, "probe.epochs": 1}),
+        replace(BOTH, settings={"features.k": 20}),
+    ):
+        assert {cell.id for cell in evaluations(same).values()} == {cell.id for cell in usual.values()}
+    for other in (replace(BOTH, settings={"features.k": 3}), replace(BOTH, settings={"features.l2": 0.5})):
+        changed = evaluations(other)
+        assert changed["features"].id != usual["features"].id
+        assert changed["reconstruction"].id == usual["reconstruction"].id
+    with pytest.raises(UsageError, match="features: k is 0"):
+        make_plan(replace(BOTH, settings={"features.k": 0}))
+
+
+def test_features_are_judged_on_the_scale_that_a_probe_of_the_same_protocol_sees():
+    def scale(**more):
+        cells = make_plan(replace(BOTH, methods=("random",), **more)).cells
+        return next(c.config["evaluate"]["scale"] for c in cells if c.kind == "evaluate")
+
+    assert scale() == scale(protocol="reference") == "imagenet"
+    assert scale(protocol="clean") == "symmetric"
+    assert scale(settings={"probe.scale": "symmetric"}) == "symmetric"
+    assert scale(protocol="clean", settings={"features.scale": "imagenet"}) == "imagenet"
+    paper, reference = (
+        evaluations(replace(BOTH, methods=("random",), protocol=p)) for p in ("paper", "reference")
+    )
+    assert paper["features"].id == reference["features"].id
+
+
+def test_a_method_is_asked_only_for_images_of_the_size_that_it_makes(tmp_path):
+    from PIL import Image
+
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            folder = tmp_path / "birds" / split / label
+            folder.mkdir(parents=True)
+            Image.new("RGB", (40, 40)).save(folder / "0.png")
+    there = replace(BOTH, methods=("beta-vae",), pretrain_on="digits")
+    large, small = (replace(there, datasets=(f"folder:{tmp_path / 'birds'}@{n}",)) for n in (64, 32))
+    assert set(evaluations(large)) == {"features"}
+    assert set(evaluations(small)) == {"features", "reconstruction"}
+    assert evaluations(small)["features"].label == "beta-vae folder:birds seed 0 from digits features"
+
+
+def test_what_differs_from_the_defaults_is_told_in_the_keys_of_set():
+    from bench.config import schedule, variant
+
+    def told(**more):
+        return {name: variant(cell.config) for name, cell in evaluations(replace(BOTH, **more)).items()}
+
+    assert set(told().values()) == set(told(protocol="clean").values()) == {""}
+    changed = told(methods=("beta-vae",), settings={"features.k": 3, "latent_dim": 8})
+    assert changed == {"features": "latent_dim=8,features.k=3", "reconstruction": "latent_dim=8"}
+    assert schedule(evaluations(replace(BOTH, methods=("beta-vae",)))["features"].config) == "2"

@@ -14,7 +14,8 @@ from bench.status import survey
 from tests.fake_trainer import FakeTrainer
 from tests.test_dispatches import FACTS
 
-SMALL = ["run", "-m", "beta-vae,random", "-d", "digits", "-s", "2", "--probes", "conv1", "--preset", "smoke"]
+STUDY = ["-m", "beta-vae,random", "-d", "digits", "-s", "2", "--probes", "conv1", "--preset", "smoke"]
+SMALL = ["run", *STUDY, "--evaluate", "none"]
 BAD = "beta-vae digits seed 0 pretrain"
 
 

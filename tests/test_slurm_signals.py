@@ -102,7 +102,7 @@ def from_nowhere(plan):
     return [
         {
             "pretrain": {"config": group.pretrain.config, "source": "cifar100"},
-            "probes": [{"config": probe.config, "source": "cifar100"} for probe in group.probes],
+            "dependents": [{"config": probe.config, "source": "cifar100"} for probe in group.dependents],
         }
         for group in plan.groups
     ]

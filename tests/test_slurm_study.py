@@ -76,7 +76,7 @@ def table(results: Path, tmp_path: Path) -> list[dict[str, str]]:
     ids=["a few steps", "whole"],
 )
 def test_every_method_sent_to_the_cluster_gives_the_report_that_it_gives_here(probes, few, cluster, tmp_path):
-    study = ["-m", "all", "-d", "digits", "-s", "2", "--probes", probes, *few]
+    study = ["-m", "all", "-d", "digits", "-s", "2", "--probes", probes, "--evaluate", "features", *few]
     here, there = tmp_path / "here", tmp_path / "there"
     # Four jobs run at once, one on each node; the others wait.
     chosen = profile(tmp_path, pack_minutes=0.15, cpus_per_task=4)
@@ -119,6 +119,8 @@ def test_a_pretraining_that_fails_takes_its_probes_with_it_and_retry_brings_all_
         "1",
         "--probes",
         "conv1,conv1-5",
+        "--evaluate",
+        "none",
         *FEW,
     ]
     study += ["--set", "pretrain.batch_size=8", "--set", "probe.batch_size=8"]
@@ -143,6 +145,7 @@ def test_a_pretraining_that_fails_takes_its_probes_with_it_and_retry_brings_all_
 def test_of_two_that_start_the_same_study_at_once_each_does_a_part(cluster, tmp_path):
     results, alone = tmp_path / "results", tmp_path / "alone"
     study = ["-m", "beta-vae,patchvae,random", "-d", "digits", "-s", "2", "--probes", "conv1-5", *FEW]
+    study += ["--evaluate", "none"]
     chosen = profile(tmp_path)
     here = subprocess.Popen(
         words("run", *study, "--results", str(results)),
@@ -171,6 +174,8 @@ def test_without_accounting_everything_works_and_a_killed_job_is_seen_to_be_dead
     results, alone = tmp_path / "results", tmp_path / "alone"
     study = ["-m", "beta-vae", "-d", "digits", "-s", "1", "--probes", "conv1-5", "--preset", "smoke"]
     study += [
+        "--evaluate",
+        "none",
         "--threads",
         "1",
         "--set",
@@ -196,7 +201,19 @@ def test_without_accounting_everything_works_and_a_killed_job_is_seen_to_be_dead
 
 def test_what_is_queued_is_not_sent_again_and_what_is_cancelled_stops(cluster, tmp_path):
     results = tmp_path / "results"
-    study = ["-m", "beta-vae,random", "-d", "digits", "-s", "1", "--probes", "conv1-5", *FEW]
+    study = [
+        "-m",
+        "beta-vae,random",
+        "-d",
+        "digits",
+        "-s",
+        "1",
+        "--probes",
+        "conv1-5",
+        "--evaluate",
+        "none",
+        *FEW,
+    ]
     chosen = profile(tmp_path)
     text = chosen.read_text() + "\n[pretrain]\nslurm_additional_parameters = {hold = true}\n"
     chosen.write_text(text + "[probe]\nslurm_additional_parameters = {hold = true}\n")

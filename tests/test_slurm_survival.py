@@ -31,6 +31,8 @@ pytestmark = pytest.mark.slurm
 # One pretraining of some ten seconds and its probe; a checkpoint every second step.
 STUDY = ["-m", "beta-vae", "-d", "digits", "-s", "1", "--probes", "conv1-5", "--preset", "smoke"]
 STUDY += [
+    "--evaluate",
+    "none",
     "--set",
     "pretrain.epochs=4",
     "--set",

@@ -41,6 +41,15 @@ def test_a_small_study_of_every_kind_of_method(tmp_path, capsys):
     methods = ["beta-vae", "patchvae-gan-lw", "bigan", "supervised", "random", "scratch"]
     runs = study(tmp_path, "-m", ",".join(methods), "-s", "1")
     check(runs, methods, 1)
+    judged = {(r.config["pretrain"]["method"], r.config["evaluation"]): r.result["metrics"]
+              for r in runs if r.config["kind"] == "evaluate" and r.result is not None}  # fmt: skip
+    assert {name for name, what in judged if what == "features"} == {*methods} - {"scratch"}
+    assert {name for name, what in judged if what == "reconstruction"} == {
+        "beta-vae",
+        "patchvae-gan-lw",
+        "bigan",
+    }
+    assert all(judged[name, "features"]["linear_top1"] > 3 * CHANCE for name in {*methods} - {"scratch"})
     losses = {
         run.config["method"]: [row["loss"] for row in run.metrics()]
         for run in runs

@@ -13,7 +13,18 @@ from tests.slurm_study import bench, environment, profile, words
 
 pytestmark = pytest.mark.slurm
 
-STUDY = ("-m", "patchvae,random", "-d", "digits", "-s", "6", "--probes", "conv1,conv1-5")
+STUDY = (
+    "-m",
+    "patchvae,random",
+    "-d",
+    "digits",
+    "-s",
+    "6",
+    "--probes",
+    "conv1,conv1-5",
+    "--evaluate",
+    "none",
+)
 
 
 def held(folder, text="", **more):
@@ -191,6 +202,7 @@ def test_auto_takes_slurm_where_it_answers(small, tmp_path):
 def test_ctrl_c_in_the_middle_leaves_a_record_of_exactly_what_is_queued(small, tmp_path):
     results, where = tmp_path / "results", held(tmp_path)
     study = ["run", "-m", "random", "-d", "digits", "-s", "400", "--slurm", "--profile", where]
+    study += ["--evaluate", "none"]
     line = words(*study, "--results", str(results))
     with subprocess.Popen(
         line,
@@ -239,6 +251,8 @@ FEW = (
     "digits",
     "--probes",
     "conv1-5",
+    "--evaluate",
+    "none",
     "--preset",
     "smoke",
     "--set",

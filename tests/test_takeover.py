@@ -83,7 +83,8 @@ def test_a_result_that_another_published_meanwhile_is_taken(tmp_path):
         if len(trainer.calls) == 1:
             (run_dir(tmp_path, PRETRAIN.id) / claims.NAME).rename(tmp_path / "kept")
             assert (
-                run(replace(PLAN, groups=(replace(PLAN.groups[0], probes=()),)), tmp_path)[0].exit_code == 0
+                run(replace(PLAN, groups=(replace(PLAN.groups[0], dependents=()),)), tmp_path)[0].exit_code
+                == 0
             )
             (tmp_path / "kept").rename(run_dir(tmp_path, PRETRAIN.id) / claims.NAME)
 

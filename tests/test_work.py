@@ -68,7 +68,9 @@ def job(number, state, **more):
 def test_a_cell_in_a_live_job_is_not_submitted_again(study, state, counts):
     results, plan = study
     first = plan.groups[0]
-    handed(results, Pack(0, "pretrain", tuple(ids((first.pretrain, *first.probes))), job="7", name="bench-x"))
+    handed(
+        results, Pack(0, "pretrain", tuple(ids((first.pretrain, *first.dependents))), job="7", name="bench-x")
+    )
     work = chosen(results, plan, live_in(results, plan, Told(job("7", state))))
     assert bool(work.queued) is counts
     assert len(work.todo) == (3 if counts else 6)
@@ -92,7 +94,7 @@ def test_probes_of_a_pretraining_in_another_job_wait_for_that_job(study):
         Pack(1, "pretrain", (second.pretrain.id, "another"), job="8", name="bench-y"),
     )
     work = chosen(results, plan, live_in(results, plan, Told(job("7", "RUNNING"), job("8", "PENDING"))))
-    assert work.todo == {*ids(first.probes), *ids(second.probes)}
+    assert work.todo == {*ids(first.dependents), *ids(second.dependents)}
     assert work.awaited == {
         first.pretrain.id: Awaited("7", alone=True),
         second.pretrain.id: Awaited("8", alone=False),
@@ -120,9 +122,9 @@ def test_what_failed_is_left_and_its_probes_with_it_unless_it_is_asked_for(study
     first = plan.groups[0]
     failed(results, first.pretrain)
     work = chosen(results, plan)
-    assert (ids(work.failed), ids(work.skipped)) == ([first.pretrain.id], ids(first.probes))
+    assert (ids(work.failed), ids(work.skipped)) == ([first.pretrain.id], ids(first.dependents))
     again = chosen(results, plan, retry_failed=True)
-    assert {first.pretrain.id, *ids(first.probes)} <= again.todo
+    assert {first.pretrain.id, *ids(first.dependents)} <= again.todo
     # A job that is requeued must know which failures are its own.
     assert again.forgive[first.pretrain.id] == 1
     assert again.forget == {}
@@ -174,13 +176,13 @@ def test_what_another_process_submits_just_now_is_left_to_it(study):
     work = chosen(results, plan, live_in(results, plan, Told()))
     assert ids(work.queued) == [first.pretrain.id]
     # Nobody knows yet for which job its probes would have to wait.
-    assert ids(work.elsewhere) == ids(first.probes)
+    assert ids(work.elsewhere) == ids(first.dependents)
 
 
 def test_a_job_that_makes_probes_too_may_fail_by_them(study):
     results, plan = study
     first = plan.groups[0]
-    handed(results, Pack(0, "pretrain", (first.pretrain.id, first.probes[0].id), job="7", name="bench-x"))
+    handed(results, Pack(0, "pretrain", (first.pretrain.id, first.dependents[0].id), job="7", name="bench-x"))
     work = chosen(results, plan, live_in(results, plan, Told(job("7", "RUNNING"))))
     assert work.awaited == {first.pretrain.id: Awaited("7", alone=False)}
 
@@ -199,7 +201,7 @@ def test_probes_that_a_live_job_has_skipped_are_retried_with_their_pretraining(s
     results, plan = study
     first = plan.groups[0]
     failed(results, first.pretrain, job="7", restarts=0)
-    pack = Pack(0, "pretrain", tuple(ids((first.pretrain, *first.probes))), job="7", name="bench-x")
+    pack = Pack(0, "pretrain", tuple(ids((first.pretrain, *first.dependents))), job="7", name="bench-x")
     one = Live(handed(results, pack), pack, job("7", "RUNNING"))
     work = chosen(results, plan, dict.fromkeys(pack.cells, one), retry_failed=True)
     assert set(pack.cells) <= work.todo
@@ -209,11 +211,11 @@ def test_force_does_not_take_a_job_that_has_done_a_cell_for_one_that_will(study)
     results, plan = study
     first = plan.groups[0]
     Attempt(results, first.pretrain.config, provenance={"scheduler": {"job": "7", "restarts": 0}}).finish({})
-    pack = Pack(0, "pretrain", tuple(ids((first.pretrain, *first.probes))), job="7", name="bench-x")
+    pack = Pack(0, "pretrain", tuple(ids((first.pretrain, *first.dependents))), job="7", name="bench-x")
     one = Live(handed(results, pack), pack, job("7", "RUNNING"))
     work = chosen(results, plan, dict.fromkeys(pack.cells, one), force=True)
     assert first.pretrain.id in work.todo
-    assert set(ids(first.probes)) <= set(ids(work.queued))
+    assert set(ids(first.dependents)) <= set(ids(work.queued))
 
 
 def test_a_dispatch_whose_submitter_may_live_is_not_written_by_another(study):

@@ -86,8 +86,8 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
 def plans(chosen: Iterable[Standing], known: Mapping[str, Standing], overrides: Overrides) -> dict[Way, Plan]:
     """The cells to run, by the way in which they are run.
 
-    A probe brings along its pretraining, which is computed unless it is done or under way; it goes the way of that
-    pretraining.
+    A probe or an evaluation brings along its pretraining, which is computed unless it is done or under way; it goes
+    the way of that pretraining.
 
     Args:
         chosen: the cells.
@@ -95,30 +95,30 @@ def plans(chosen: Iterable[Standing], known: Mapping[str, Standing], overrides: 
         overrides: what was typed.
 
     Raises:
-        UsageError: the pretraining of a probe is not known any more.
+        UsageError: the pretraining of a cell is not known any more.
     """
     groups: dict[str, tuple[Standing, dict[str, Cell]]] = {}
     for standing in chosen:
         config = standing.cell.config
-        first = config["pretrain_id"] if standing.cell.kind == "probe" else standing.id
+        first = config.get("pretrain_id", standing.id)
         if first not in groups:
             groups[first] = known.get(first) or _unknown(standing), {}
-        if standing.cell.kind == "probe":
+        if first != standing.id:
             groups[first][1][standing.id] = standing.cell
     found: dict[Way, list[Group]] = {}
     wanted = {standing.id: standing for standing in chosen}
-    for first, (pretrain, probes) in groups.items():
+    for first, (pretrain, dependents) in groups.items():
         done = pretrain.state == "done" and first not in wanted
-        leader = known[next(iter(probes))] if done and probes else pretrain
-        group = Group(pretrain.cell, tuple(probes.values()))
+        leader = known[next(iter(dependents))] if done and dependents else pretrain
+        group = Group(pretrain.cell, tuple(dependents.values()))
         found.setdefault(_way(leader, overrides), []).append(group)
     return {way: Plan(tuple(groups)) for way, groups in found.items()}
 
 
-def _unknown(probe: Standing) -> Standing:
-    pretrain = probe.cell.config["pretrain_id"]
+def _unknown(one: Standing) -> Standing:
+    pretrain = one.cell.config["pretrain_id"]
     raise UsageError(
-        f"{probe.cell.label}: nothing is known of its pretraining {pretrain}: ask for it with `bench run`"
+        f"{one.cell.label}: nothing is known of its pretraining {pretrain}: ask for it with `bench run`"
     )
 
 

@@ -12,7 +12,7 @@ from bench.errors import DataError
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import resolve_device
 from bench.launch.local import LocalRunner
-from bench.plan import Cell, Plan, states
+from bench.plan import Cell, Plan, pretraining, states
 from bench.progress import make_display
 from bench.records import Once, State, check_results, open_results
 from bench.selection import backbone_stride
@@ -113,7 +113,7 @@ def _load(todo: Iterable[Cell], root: Path | None, skip_corrupt: bool, say: Voic
     # A cell whose data set is not loaded is one that is not computed.
     sides: dict[str, int] = {}
     for cell in todo:
-        backbone = (cell.config if cell.kind == "pretrain" else cell.config["pretrain"])["backbone"]
+        backbone = pretraining(cell.config)["backbone"]
         sides[cell.source] = max(sides.get(cell.source, 0), backbone_stride(backbone))
     loaded = {}
     for name, side in sides.items():

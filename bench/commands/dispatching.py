@@ -64,9 +64,9 @@ def _estimate(order: Order, profile: Profile, found: States, todo: Iterable[Cell
     runs = [run for _, run in found.values() if run is not None]
     estimators: dict[DeviceKind, Estimator] = {}
     chosen = {}
-    for cell_kind in ("pretrain", "probe"):
-        # Probes run where their pretraining does unless they are split from it.
-        kind = "probe" if cell_kind == "probe" and profile.options.split_probes else "pretrain"
+    for cell_kind in ("pretrain", "probe", "evaluate"):
+        # What needs a pretraining runs where that does unless it is split from it.
+        kind = "probe" if cell_kind != "pretrain" and profile.options.split_probes else "pretrain"
         device = device_kind(profile, kind, order.device)
         if device not in estimators:
             located = order.plan.located

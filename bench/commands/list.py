@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.commands.options import counted, data_option, json_option, results_option, table, user_path
-from bench.config import GROUPS, fields_of, schedule
+from bench.config import schedule
 from bench.data import registry as datasets
+from bench.evaluations.registry import EVALUATIONS
 from bench.files import dumps
+from bench.headlines import show_result
 from bench.plan import label
-from bench.progress import show_result
 from bench.records import load_runs
 from bench.selection import FREEZE_POINTS, STRIDES
+from bench.settings import GROUPS, fields_of
 from models import registry as methods
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group("list")
 def command() -> None:
-    """What there is: methods, their settings, data sets, backbones, runs, studies, architectures."""
+    """What there is: methods, evaluations, settings, data sets, backbones, runs, studies, architectures."""
 
 
 def _print(header: list[str], rows: list[list[Any]], facts: list[dict[str, Any]], as_json: bool) -> None:
@@ -77,6 +79,34 @@ def list_settings(as_json: bool) -> None:
         every = len(fact["methods"]) == len(methods.METHODS)
         rows.append([fact["name"], fact["default"], "all" if every else ", ".join(fact["methods"])])
     _print(["setting", "default", "methods"], rows, facts, as_json)
+
+
+@command.command("evaluations")
+@json_option
+def list_evaluations(as_json: bool) -> None:
+    """What judges a pretraining beside the probe, what it measures, and to which methods it applies."""
+    methods.load_plugins()
+    facts = [
+        {
+            "name": row.name,
+            "title": row.title,
+            "version": row.version,
+            "metrics": [dataclasses.asdict(metric) for metric in row.metrics],
+            "methods": [name for name, method in methods.METHODS.items() if row.applies(method)],
+            "on_request": row.on_request,
+        }
+        for row in EVALUATIONS.values()
+    ]
+    rows = [
+        [
+            fact["name"],
+            fact["title"],
+            ", ".join(m["name"] for m in fact["metrics"]),
+            f"{len(fact['methods'])} methods",
+        ]
+        for fact in facts
+    ]
+    _print(["name", "title", "measures", "applies to"], rows, facts, as_json)
 
 
 @command.command("datasets")

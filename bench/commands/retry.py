@@ -63,8 +63,8 @@ def command(**given: Any) -> int:
     """Run what failed, was lost or stopped again, and what was skipped for its sake.
 
     Each cell goes the way it went before: as a job with the profile of its newest dispatch, or here. A checkpoint
-    that is there is gone on from. A probe brings along its pretraining when that is not done. What is queued,
-    running or done is left alone.
+    that is there is gone on from. A probe or evaluation brings along its pretraining when that is not done. What is
+    queued, running or done is left alone.
 
     \b
     bench retry

@@ -21,14 +21,15 @@ from bench.commands.options import (
 )
 from bench.commands.table_words import show_table_plan, show_tables
 from bench.commands.words import Fuller, Voice, show_plan
-from bench.config import parse_settings
 from bench.data import registry as datasets
 from bench.errors import DataError, UsageError
+from bench.evaluations.registry import choose
 from bench.launch.device import DEVICES
 from bench.plan import Selection, make_plan
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
 from bench.records import Once
 from bench.selection import parse_duration, parse_seeds, select, split
+from bench.settings import parse_settings
 from bench.studies.load import DEFAULT
 from models import registry as methods
 
@@ -87,6 +88,15 @@ def _choice(names: Any) -> click.Choice:
     default=("all",),
     show_default="all",
     help="Freeze points: conv1, conv1-3, conv1-5 (stage1, ... of other backbones).",
+)
+@click.option(
+    "--evaluate",
+    "evaluations",
+    multiple=True,
+    metavar="NAMES",
+    default=("all",),
+    show_default="all",
+    help="What else judges a pretraining, where it applies (`bench list evaluations`), or none.",
 )
 @click.option("--pretrain-on", metavar="NAME", help="Pretrain on this data set, probe on -d.")
 @click.option(
@@ -227,6 +237,7 @@ def _selection(given: Mapping[str, Any]) -> Selection:
         protocol=given["protocol"],
         settings=parse_settings(given["pairs"], names),
         skip_corrupt=given["skip_corrupt"],
+        evaluations=choose(given["evaluations"]),
     )
 
 

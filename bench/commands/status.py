@@ -88,7 +88,7 @@ def _look(given: dict[str, Any], results: Path, word: Word, broken: Once) -> Sur
     if not known and not is_selected(given):
         return None
     chosen = choose(given, known, results)
-    # A probe is skipped by what its pretraining is, so all are looked at.
+    # A cell is skipped by what its pretraining is, so all are looked at.
     return survey(results, known, word, broken).only(chosen)
 
 

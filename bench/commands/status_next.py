@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.asked import Asked
+from bench.evaluations import registry as evaluations
 from bench.plan import Selection
 from bench.status import UNDER_WAY, Survey
 from models import registry as methods
@@ -65,6 +66,10 @@ def _selection_words(asked: Mapping[str, Any]) -> list[str]:
     ]
     if tuple(asked["probes"]) != default.probes:
         words += ["--probes", ",".join(asked["probes"])]
+    # What was asked for before there were evaluations had none.
+    mine = tuple(asked.get("evaluations") or ())
+    if mine != evaluations.choose(()):
+        words += ["--evaluate", ",".join(mine) or evaluations.NONE]
     for name in ("pretrain_on", "probe_seeds", "backbone", "preset", "protocol"):
         if asked[name] != getattr(default, name):
             words += [f"--{name.replace('_', '-')}", str(asked[name])]

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
@@ -10,6 +10,7 @@ import click
 from bench.commands.options import counted
 from bench.data.fractions import typed_name
 from bench.files import dumps
+from bench.plan import pretraining
 from bench.progress import duration
 from bench.scheduler.jobs import REASONS
 from bench.status import STATES, Standing, State, Survey
@@ -211,7 +212,7 @@ def facts(survey: Survey, follow: str) -> dict[str, Any]:
 
 def _facts(one: Standing) -> dict[str, Any]:
     config, job, progress = one.cell.config, one.job, one.trace.progress
-    pretrain: Mapping[str, Any] = config if one.cell.kind == "pretrain" else config["pretrain"]
+    pretrain = pretraining(config)
     pack = one.handed.pack if one.handed else None
     return {
         "id": one.id,
@@ -221,6 +222,7 @@ def _facts(one: Standing) -> dict[str, Any]:
         "dataset": typed_name(config["dataset"]),
         "seed": pretrain["seed"],
         "freeze": config.get("freeze"),
+        "evaluation": config.get("evaluation"),
         "probe_seed": config["seed"] if one.cell.kind == "probe" else None,
         "state": one.state,
         "sure": one.sure,

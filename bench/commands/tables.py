@@ -8,9 +8,9 @@ from typing import Any
 from bench import asked
 from bench.asked import absolute_source
 from bench.commands.options import typed
-from bench.config import parse_settings
 from bench.plan import Plan, Selection
 from bench.selection import split
+from bench.settings import parse_settings
 from bench.studies import Study, Table, load_study
 from bench.studies.load import DEFAULT
 from bench.study_plan import Restriction, TablePlan, choose_tables, merge, plan_tables
@@ -18,8 +18,8 @@ from bench.study_plan import Restriction, TablePlan, choose_tables, merge, plan_
 # What restricts a table, by the name of its option.
 _FLAGS = {
     "method_names": "-m", "dataset_names": "-d", "seeds": "-s", "probes": "--probes", "pretrain_on": "--pretrain-on",
-    "probe_seeds": "--probe-seeds", "backbone": "--backbone", "preset": "--preset", "protocol": "--protocol",
-    "pairs": "--set",
+    "probe_seeds": "--probe-seeds", "evaluations": "--evaluate", "backbone": "--backbone", "preset": "--preset",
+    "protocol": "--protocol", "pairs": "--set",
 }  # fmt: skip
 
 

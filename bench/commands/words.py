@@ -112,7 +112,7 @@ def show_end(summary: Summary, results: Path, seconds: float, forced: bool, say:
         log = f" (log {outcome.log})" if outcome.log else ""
         say(f"failed: {outcome.cell.label}: {outcome.reason}{log}")
     if skipped:
-        say(f"skipped: {counted(len(skipped), 'probe')} of pretrainings that failed")
+        say(f"skipped: {counted(len(skipped), 'cell')} of pretrainings that failed")
     if elsewhere := summary.of("elsewhere"):
         say(f"running elsewhere: {counted(len(elsewhere), 'cell')} ({elsewhere[0].reason})")
     done, kept = len(summary.of("done")), len(summary.of("kept"))

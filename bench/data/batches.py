@@ -55,6 +55,10 @@ class Pixels:
         scaled = images.to(self.dtype) * self._factor - self._offset
         return scaled.contiguous(memory_format=torch.channels_last), self.labels[index]
 
+    def to_unit(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """Images on the network's scale back to [0, 1], to which what lies beyond is clamped."""
+        return ((images + self._offset) / (255 * self._factor)).clamp(0, 1)
+
     def to_bytes(self, images: Float[Tensor, "b 3 h w"]) -> UInt8[Tensor, "b 3 h w"]:
         """Images on the network's scale back to 0..255."""
         pixels = (images + self._offset) / self._factor

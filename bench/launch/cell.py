@@ -36,6 +36,12 @@ class TorchTrainer:
 
         return probe(*args, **options)
 
+    def evaluate(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """See `bench.evaluate.evaluate`."""
+        from bench.evaluate import evaluate
+
+        return evaluate(*args, **options)
+
 
 @dataclass(frozen=True)
 class Work:
@@ -84,7 +90,7 @@ class CellRunner:
             Done, failed, stopped (why is in `stopped_by`), or elsewhere when it was taken over meanwhile.
 
         Raises:
-            BrokenWeights: a probe's pretraining must be made again first.
+            BrokenWeights: the pretraining that the cell needs must be made again first.
         """
         cell = work.cell
         begun = time.monotonic()
@@ -158,20 +164,23 @@ class CellRunner:
         }
         if cell.kind == "pretrain":
             return self.trainer.pretrain(cell.config, data, attempt, **common)
-        weights = self._weights(cell)
+        weights, pretrained = self._pretrained(cell)
         try:
+            if cell.kind == "evaluate":
+                return self.trainer.evaluate(cell.config, data, weights, pretrained, attempt, **common)
             return self.trainer.probe(cell.config, data, weights, attempt, **common)
         except WeightsError as error:
             folder = run_dir(self.results, cell.config["pretrain_id"])
             raise BrokenWeights(str(error), folder, weights) from None
 
-    def _weights(self, cell: Cell) -> Path:
+    def _pretrained(self, cell: Cell) -> tuple[Path, dict[str, Any]]:
+        """Weights and result of the pretraining that a cell needs."""
         run = load_run(self.results, cell.config["pretrain_id"], self._broken)
         if run is None or run.result is None:
             raise RecordError(f"pretraining {cell.config['pretrain_id']} has no result any more")
         if run.weights is None:
             raise BrokenWeights(f"the weights of pretraining {run.id} are gone", run.dir, None)
-        return run.weights
+        return run.weights, run.result
 
     def _threads(self, run: Run | None, forget: int) -> int:
         """Threads of a cell: a resumed one keeps those it began with, else its bits would change."""

@@ -25,7 +25,7 @@ def _nothing(_: Cell) -> str | None:
 
 @dataclass
 class LocalRunner:
-    """Runs cells in order; a cell that fails takes only its own probes with it.
+    """Runs cells in order; a cell that fails takes only those that need it with it.
 
     Attributes:
         results: the results folder, already opened.
@@ -101,7 +101,7 @@ class LocalRunner:
                 if len(waiting) == left:
                     break
                 left = len(waiting)
-                pending = [g for g in pending if waiting & {c.id for c in (g.pretrain, *g.probes)}]
+                pending = [g for g in pending if waiting & {c.id for c in g.cells}]
         except (Interrupted, OutOfTime, Preempted) as error:
             self._summary.stopped = error
         except _FailFast:
@@ -110,12 +110,12 @@ class LocalRunner:
 
     def _group(self, group: Group) -> None:
         first = self._settle(group.pretrain, None)
-        for probe in group.probes:
+        for cell in group.dependents:
             try:
-                self._settle(probe, first)
+                self._settle(cell, first)
             except BrokenWeights as error:
                 first = self._remake(group.pretrain, error)
-                self._settle(probe, first)
+                self._settle(cell, first)
 
     def _settle(self, cell: Cell, needs: Outcome | None) -> Outcome:
         """Bring a cell as far as it goes now, and say so."""
@@ -139,14 +139,14 @@ class LocalRunner:
             raise _FailFast
         return outcome
 
-    def _without(self, probe: Cell, needs: Outcome) -> Outcome:
-        """What becomes of a probe whose pretraining has no result."""
-        if (run := self._run_of(probe)) is not None and self._done(probe, run):
-            return Outcome(probe, "kept", result=run.result)
+    def _without(self, cell: Cell, needs: Outcome) -> Outcome:
+        """What becomes of a cell whose pretraining has no result."""
+        if (run := self._run_of(cell)) is not None and self._done(cell, run):
+            return Outcome(cell, "kept", result=run.result)
         if needs.state == "elsewhere":
-            return Outcome(probe, "elsewhere", "its pretraining runs elsewhere")
+            return Outcome(cell, "elsewhere", "its pretraining runs elsewhere")
         word = "failed" if needs.state == "failed" else "is not there"
-        return Outcome(probe, "skipped", f"its pretraining {word}: {needs.reason}")
+        return Outcome(cell, "skipped", f"its pretraining {word}: {needs.reason}")
 
     def _run_of(self, cell: Cell) -> Run | None:
         run = load_run(self.results, cell.id, self._broken)

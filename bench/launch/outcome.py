@@ -45,7 +45,7 @@ def one_line(error: BaseException) -> str:
 
 
 class Trainer(Protocol):
-    """What computes a cell; `bench.train` and `bench.probe` together."""
+    """What computes a cell; `bench.train`, `bench.probe` and `bench.evaluate` together."""
 
     def pretrain(
         self,
@@ -74,6 +74,22 @@ class Trainer(Protocol):
         options: RunOptions,
     ) -> dict[str, Any]:
         """Train a head on a backbone; the body of its result."""
+        ...
+
+    def evaluate(
+        self,
+        config: dict[str, Any],
+        data: "Dataset",
+        weights: Path,
+        pretrained: dict[str, Any],
+        attempt: Attempt,
+        *,
+        device: str,
+        stop: Stop,
+        progress: Progress,
+        options: RunOptions,
+    ) -> dict[str, Any]:
+        """Judge what a pretraining left; the body of its result."""
         ...
 
 

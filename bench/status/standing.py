@@ -201,7 +201,7 @@ def _ended(trace: Trace, handed: Handed | None, error: str) -> tuple[State, str,
 
 
 def skipped(pretrain: State, state: State) -> bool:
-    """Whether a probe cannot run before its pretraining is mended, from what each is by itself."""
+    """Whether a cell cannot run before its pretraining is mended, from what each is by itself."""
     return pretrain == "failed" and state not in ("done", "running", "failed")
 
 

@@ -20,7 +20,7 @@ from bench.launch.device import resolve_device
 from bench.launch.local import LocalRunner
 from bench.launch.outcome import Outcome, Summary
 from bench.launch.slurm.start import SIGNALS
-from bench.plan import Cell, Group, Plan
+from bench.plan import Cell, Group, Plan, pretraining
 from bench.progress import PlainDisplay
 from bench.provenance import scheduler
 from bench.records import open_results
@@ -123,7 +123,9 @@ def _cell(row: Mapping[str, Any]) -> Cell:
 
 def read_plan(pack: Mapping[str, Any]) -> Plan:
     """The cells of a pack, in the order in which they are run."""
-    return Plan(tuple(Group(_cell(g["pretrain"]), tuple(map(_cell, g["probes"]))) for g in pack["groups"]))
+    return Plan(
+        tuple(Group(_cell(g["pretrain"]), tuple(map(_cell, g["dependents"]))) for g in pack["groups"])
+    )
 
 
 class Datasets:
@@ -142,8 +144,7 @@ class Datasets:
         self._held: tuple[str, Dataset] | None = None
         self._sides: dict[str, int] = {}
         for cell in cells:
-            pretrain = cell.config if cell.kind == "pretrain" else cell.config["pretrain"]
-            side = backbone_stride(pretrain["backbone"])
+            side = backbone_stride(pretraining(cell.config)["backbone"])
             self._sides[cell.source] = max(side, self._sides.get(cell.source, 0))
 
     def __call__(self, name: str) -> "Dataset":

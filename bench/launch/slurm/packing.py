@@ -1,8 +1,8 @@
 """Which cells go together into one job. Pure: what is done and what is queued is told, nothing is read.
 
-A pretraining and its probes travel together. Groups that are predicted to be short are packed into jobs of about
-`pack_minutes`, first fit in the order of the plan, so that early seeds come early. Where probes wait for a
-pretraining of another job, that job holds nothing else: its end then says whether the pretraining worked.
+A pretraining and its probes and evaluations travel together. Groups that are predicted to be short are packed into
+jobs of about `pack_minutes`, first fit in the order of the plan, so that early seeds come early. Where they wait for
+a pretraining of another job, that job holds nothing else: its end then says whether the pretraining worked.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -68,27 +68,27 @@ def draft_packs(
         seconds: predicts a cell's.
         limits: class of resources -> seconds of a job into which groups are packed; 0 packs none.
         awaited: id of a pretraining that another job makes -> that job.
-        split_probes: give probes jobs of their own.
+        split_probes: give probes and evaluations jobs of their own.
 
     Returns:
         Drafts by number, each after what it waits for.
     """
     packer = _Packer(limits)
     for group in groups:
-        probes = tuple(cell for cell in group.probes if cell.id in todo)
+        others = tuple(cell for cell in group.dependents if cell.id in todo)
         pretrain = group.pretrain
         if pretrain.id in todo:
-            apart = split_probes and probes and trains(pretrain)
-            cells = (pretrain,) if apart else (pretrain, *probes)
+            apart = split_probes and others and trains(pretrain)
+            cells = (pretrain,) if apart else (pretrain, *others)
             kind = "pretrain" if trains(pretrain) else "probe"
-            part = Group(pretrain, () if apart else probes)
+            part = Group(pretrain, () if apart else others)
             draft = packer.put(kind, part, cells, seconds, alone=bool(apart))
             if apart:
-                child = packer.put("probe", Group(pretrain, probes), probes, seconds, alone=True)
+                child = packer.put("probe", Group(pretrain, others), others, seconds, alone=True)
                 child.parent, child.pack.needs = draft, (pretrain.id,)
-        elif probes:
+        elif others:
             job = (awaited or {}).get(pretrain.id)
-            draft = packer.put("probe", Group(pretrain, probes), probes, seconds, wait=job)
+            draft = packer.put("probe", Group(pretrain, others), others, seconds, wait=job)
             if job is not None:
                 draft.pack.needs += (pretrain.id,)
     return packer.drafts

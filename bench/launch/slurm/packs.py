@@ -13,7 +13,7 @@ from bench.launch.slurm.profile import Profile
 from bench.launch.slurm.work import Work
 from bench.plan import Cell
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write_packs(
@@ -25,7 +25,7 @@ def write_packs(
     which is flushed, was written, and a job refuses one that is broken.
     """
     for draft in drafts:
-        ids = {cell.id for group in draft.groups for cell in (group.pretrain, *group.probes)}
+        ids = {cell.id for group in draft.groups for cell in group.cells}
         row = {
             "schema": SCHEMA,
             "dispatch": dispatch.id,
@@ -44,7 +44,7 @@ def write_packs(
             "forgive": {id: number for id, number in work.forgive.items() if id in ids},
             "compute": list(draft.pack.cells),
             "groups": [
-                {"pretrain": _row(group.pretrain), "probes": [_row(probe) for probe in group.probes]}
+                {"pretrain": _row(group.pretrain), "dependents": [_row(cell) for cell in group.dependents]}
                 for group in draft.groups
             ],
         }

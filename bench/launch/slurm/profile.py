@@ -53,7 +53,7 @@ class Options:
 
     Attributes:
         pack_minutes: predicted length of a job into which short cells are packed; 0 packs none.
-        split_probes: probes in jobs of their own, which wait for the pretraining's.
+        split_probes: probes and evaluations in jobs of their own, which wait for the pretraining's.
         setup: lines of shell before the cells start.
         environment: variables of the jobs.
         max_queued: at most so many jobs of ours in the queue at once; 0 leaves it to the site.

@@ -33,7 +33,7 @@ class Batch:
 
     Attributes:
         drafts: of one class, that wait for the same.
-        children: the probes that wait for each of them, task by task.
+        children: the probes and evaluations that wait for each of them, task by task.
     """
 
     drafts: list[Draft]
@@ -172,7 +172,7 @@ class Submitter:
             for child, parent in zip(children, array, strict=True):
                 assert parent.pack.job is not None
                 child.pack.after = (parent.pack.job,)
-            # Task by task: the probes of one pretraining do not wait for the others.
+            # Task by task: what needs one pretraining does not wait for the others.
             kind = "aftercorr" if len(array) > 1 else "afterok"
             whole = f"{kind}:{array[0].pack.array}"
             try:

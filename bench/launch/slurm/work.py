@@ -161,9 +161,9 @@ class _Chooser:
             return "failed"
         return "todo"
 
-    def given_up(self, pretrain: Cell, probe: Cell) -> bool:
-        """Whether the job that holds a probe has skipped it, as it has failed the pretraining."""
-        mine, its = self.live[probe.id], self.live.get(pretrain.id)
+    def given_up(self, pretrain: Cell, cell: Cell) -> bool:
+        """Whether the job that holds a cell has skipped it, as it has failed the pretraining."""
+        mine, its = self.live[cell.id], self.live.get(pretrain.id)
         return self.found[pretrain.id][0] == "failed" and its is not None and its.pack is mine.pack
 
     def put(self, cell: Cell, verdict: str) -> None:
@@ -205,15 +205,15 @@ def choose(
         first = chooser.verdict(pretrain)
         chooser.put(pretrain, first)
         job = chooser.live[pretrain.id] if first == "queued" else None
-        for probe in group.probes:
-            verdict = chooser.verdict(probe)
-            if verdict == "queued" and first in ("todo", "failed") and chooser.given_up(pretrain, probe):
+        for cell in group.dependents:
+            verdict = chooser.verdict(cell)
+            if verdict == "queued" and first in ("todo", "failed") and chooser.given_up(pretrain, cell):
                 verdict = "todo"
             if verdict == "todo" and first == "failed":
                 verdict = "skipped"
             elif verdict == "todo" and (first == "elsewhere" or (job is not None and job.pack.job is None)):
                 verdict = "elsewhere"
-            chooser.put(probe, verdict)
+            chooser.put(cell, verdict)
         if job is not None and job.pack.job is not None:
             chooser.work.awaited[pretrain.id] = Awaited(job.pack.job, job.pack.cells == (pretrain.id,))
     return chooser.work

@@ -1,0 +1,144 @@
+"""Every evaluation by name: what it applies to, what it measures, where its function is. No torch here.
+
+An evaluation is a function `(Task) -> Findings` (`bench.evaluations.task`), a settings dataclass and a row of
+`EVALUATIONS`; nothing else knows it by name.
+"""
+
+import fnmatch
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bench.errors import UsageError, choice_error
+from bench.evaluations import settings
+from bench.selection import select, split
+from models.registry import MethodSpec
+
+# What a person types to have no evaluation at all.
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of an evaluation.
+
+    Attributes:
+        name: key in the result's "metrics"; a `*` stands for what the method calls its terms.
+        title: what a table prints.
+        unit: "share" is a rate between 0 and 1.
+        better: which way is good.
+    """
+
+    name: str
+    title: str
+    unit: Literal["share", "dB", "nats", "count", ""] = ""
+    better: Literal["higher", "lower", "neither"] = "higher"
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """One row of the registry.
+
+    Attributes:
+        name: what the user types.
+        title: what a person calls it.
+        version: raised whenever what it computes changes; part of a cell's identity.
+        target: "module:function".
+        settings_cls: frozen dataclass of its settings.
+        applies: whether a method can be judged by it.
+        metrics: what it measures, the most telling first.
+        whole: it needs the whole method, not the backbone alone, so the images must have the size of those that it
+            was pretrained on.
+        on_request: it needs something that not everybody has, so `all` does not mean it.
+    """
+
+    name: str
+    title: str
+    version: int
+    target: str
+    settings_cls: type
+    applies: Callable[[MethodSpec], bool]
+    metrics: tuple[Metric, ...]
+    whole: bool = False
+    on_request: bool = False
+
+    def metric(self, name: str) -> Metric | None:
+        """What is known of a number by its key in a result."""
+        return next((one for one in self.metrics if fnmatch.fnmatchcase(name, one.name)), None)
+
+
+def _frozen(method: MethodSpec) -> bool:
+    """The backbone is judged as pretraining left it; an end-to-end method's is trained by its probe alone."""
+    return not method.end_to_end
+
+
+def _decodes(method: MethodSpec) -> bool:
+    return method.decoder
+
+
+EVALUATIONS: dict[str, EvaluationSpec] = {
+    row.name: row
+    for row in [
+        EvaluationSpec(
+            name="features",
+            title="kNN and linear probe",
+            version=1,
+            target="bench.evaluations.features:features",
+            settings_cls=settings.FeaturesSettings,
+            applies=_frozen,
+            metrics=(
+                Metric("knn_top1", "kNN top-1", "share"),
+                Metric("linear_top1", "linear top-1", "share"),
+                Metric("linear_top5", "linear top-5", "share"),
+            ),
+        ),
+        EvaluationSpec(
+            name="reconstruction",
+            title="Reconstruction",
+            version=1,
+            target="bench.evaluations.reconstruction:reconstruction",
+            settings_cls=settings.ReconstructionSettings,
+            applies=_decodes,
+            metrics=(
+                Metric("psnr", "PSNR", "dB"),
+                Metric("ssim", "SSIM"),
+                Metric("distortion", "distortion", better="lower"),
+                Metric("rate", "rate", "nats", "neither"),
+                Metric("rate_*", "rate", "nats", "neither"),
+            ),
+            whole=True,
+        ),
+    ]
+}
+
+
+def spec(name: str) -> EvaluationSpec:
+    """The row of an evaluation.
+
+    Raises:
+        UsageError: no such evaluation; names the nearest one.
+    """
+    if name not in EVALUATIONS:
+        raise choice_error("evaluation", name, EVALUATIONS)
+    return EVALUATIONS[name]
+
+
+def choose(texts: Sequence[str], have: Container[str] = ()) -> tuple[str, ...]:
+    """The evaluations that a person means: names with commas, `all`, globs, `!x`, or `none`.
+
+    Args:
+        texts: as typed; nothing is `all`.
+        have: those on request that can be done; `all` and globs mean no other, and to name another is for the
+            caller to refuse.
+
+    Raises:
+        UsageError: a name that means nothing, or nothing is left.
+    """
+    parts = split(texts or ("all",))
+    if parts == [NONE]:
+        return ()
+    if NONE in parts:
+        raise UsageError(f"{NONE!r} goes with no other evaluation: {','.join(parts)}")
+    usual = [name for name, row in EVALUATIONS.items() if not row.on_request or name in have]
+    named = [name for name in EVALUATIONS if name in parts and name not in usual]
+    return tuple(select("evaluation", texts or ("all",), [*usual, *named]))

@@ -1,0 +1,46 @@
+"""The settings of every evaluation, checked when built. No torch here: planning and listing stay instant."""
+
+from dataclasses import dataclass
+
+from bench.protocols import Scale, check_settings
+
+
+@dataclass(frozen=True)
+class FeaturesSettings:
+    """kNN and a linear probe on the frozen backbone's last stage.
+
+    Attributes:
+        scale: input range, see `bench.protocols.TrainSettings`; follows the protocol's probe.
+        grid: the last stage's map is averaged down to at most grid x grid cells and flattened, so that the width of
+            the features does not grow with the image (Goyal et al., arXiv 1905.01235). At 32 pixels resnet9's map
+            is 4x4 already: the features are those of the MLP probe.
+        k: neighbours that vote.
+        temperature: a neighbour's vote weighs exp(cosine similarity / temperature) (Wu et al., arXiv 1805.01978).
+        l2: weight of half the squared norm of the linear probe's weights beside the mean cross entropy; None
+            chooses it on a held-out tenth of the training split.
+        max_iter: of L-BFGS.
+    """
+
+    scale: Scale = "imagenet"
+    grid: int = 4
+    k: int = 20
+    temperature: float = 0.07
+    l2: float | None = None
+    max_iter: int = 100
+
+    def __post_init__(self) -> None:
+        check_settings(self, ("grid", "k", "temperature", "l2", "max_iter"), ())
+
+
+@dataclass(frozen=True)
+class ReconstructionSettings:
+    """How far a method's images are from those it was shown.
+
+    Attributes:
+        sigma: of SSIM's Gaussian window, in pixels; 1.5 makes the usual window of 11 (Wang et al., 2004).
+    """
+
+    sigma: float = 1.5
+
+    def __post_init__(self) -> None:
+        check_settings(self, ("sigma",), ())
