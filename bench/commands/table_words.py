@@ -28,7 +28,7 @@ class Line:
         table: its number.
         row: its title.
         dataset: as the user named it.
-        what: "pretrain", or the freeze point.
+        what: "pretrain", the freeze point, or the evaluation.
         cells: one a seed.
         earlier: number of the table in which they were counted already; "" where they are counted here.
         seconds: that those of them which are to be run will take.
