@@ -89,7 +89,9 @@ def draw(behind: TableRows, album: Album | None = None) -> Drawn:
     found: list[Figure | Absent | None] = [figure(behind) for figure in PER_TABLE]
     for rows in behind.datasets:
         # Beside others a curve may be drawn again; all of them again tell nothing new.
-        runs = {run.id for row in rows.rows.values() for run in (*row.pretrains.values(), *row.probes.values())}
+        runs = {
+            run.id for row in rows.rows.values() for run in (*row.pretrains.values(), *row.probes.values())
+        }
         if not runs <= album.curved:
             found += [figure(rows) for figure in CURVES]
         album.curved |= runs
