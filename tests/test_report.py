@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bench.errors import UsageError
-from bench.report import build, collect, panel, sheets
+from bench.report import build, collect, matching, panel
 from bench.stats import Estimate
 from models import registry
 from tests.synthetic_runs import Runs
@@ -300,10 +300,10 @@ def test_a_method_that_is_not_installed_is_still_shown(runs, monkeypatch):
     fewer = {name: m for name, m in registry.METHODS.items() if name != "bigan"}
     for module in (registry, collect, panel):
         monkeypatch.setattr(module, "METHODS", fewer)
-    sheets._in_force.cache_clear()
+    matching._in_force.cache_clear()
     assert [r.label for r in only(build(runs.root)).rows] == ["PatchVAE", "BiGAN"]
     assert panel.spec("bigan").title == ""
-    sheets._in_force.cache_clear()
+    matching._in_force.cache_clear()
 
 
 def test_reporting_loads_neither_torch_nor_pandas(runs, tmp_path):

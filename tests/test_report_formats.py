@@ -133,10 +133,8 @@ def test_the_page_is_self_contained_and_well_formed(files):
     page.feed(files["html"])
     assert page.open == []
     assert {"table", "svg", "img", "style", "script"} <= page.seen
-    assert all(v.startswith(("data:image/png;base64,", "#")) for v in page.fetched)
+    assert all(v.startswith(("data:", "#")) for v in page.fetched)
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest", files["html"])
-    links = re.findall(r'<a [^>]*href="(https?://[^"]*)"', files["html"])
-    assert len(re.findall(r"https?://", files["html"])) == len(links)
     assert "&lt;b&gt;x_y" in files["html"]
     assert "<b>x_y" not in files["html"]
 

@@ -4,13 +4,11 @@ Panels may share a table where they differ in nothing but the data set: one prot
 settings, the same preset or the same epochs. So no column, and no claim, ever mixes two of these.
 """
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bench.config import method_config
-from bench.errors import BenchError
+from bench.report.matching import declared_runs
 from bench.report.model import Column, RowGroup
 from bench.report.panel import (
     END_TO_END,
@@ -21,12 +19,14 @@ from bench.report.panel import (
     depth,
     freeze_title,
     spec,
+    value_of,
 )
 from bench.report.words import count
 from bench.studies import Column as StudyColumn
 from bench.studies import Row as StudyRow
 from bench.studies import Study
 from bench.studies import Table as StudyTable
+from bench.studies.metrics import METRICS
 
 
 @dataclass
@@ -98,46 +98,6 @@ def groups_of(panels: Sequence[Panel]) -> list[list[Panel]]:
     return sorted(found.values(), key=lambda group: -sum(len(panel.all_runs()) for panel in group))
 
 
-def _declared(row: StudyRow, panel: Panel) -> RowRuns | None:
-    """The runs of a panel that a declared row means, those of the newest version of the method first."""
-    best: RowRuns | None = None
-    for runs in panel.rows.values():
-        if runs.method != row.method or not _same_settings(row.settings, runs, panel):
-            continue
-        if spec(runs.method).trained and not _same_origin(row, runs, panel):
-            continue
-        if best is None or runs.pretrain["method_version"] > best.pretrain["method_version"]:
-            best = runs
-    return best
-
-
-def _same_settings(settings: Mapping[str, Any], runs: RowRuns, panel: Panel) -> bool:
-    own = tuple((key, value) for key, value in settings.items() if "." not in key)
-    wanted = _in_force(runs.method, str(runs.pretrain["dataset"]["name"]), panel.protocol, own)
-    if wanted is None:
-        # Not installed here: nothing is known of its defaults.
-        return not settings
-    train = {key.removeprefix("pretrain."): v for key, v in settings.items() if key.startswith("pretrain.")}
-    return wanted == runs.pretrain["method_config"] and all(
-        runs.pretrain["train"].get(key) == value for key, value in train.items()
-    )
-
-
-@functools.cache
-def _in_force(method: str, dataset: str, protocol: str, own: tuple[tuple[str, Any], ...]) -> Any:
-    """A method's settings with some of them changed; None where they cannot be (the method is not installed)."""
-    try:
-        return method_config(method, dataset, protocol, dict(own))
-    except (BenchError, KeyError):
-        return None
-
-
-def _same_origin(row: StudyRow, runs: RowRuns, panel: Panel) -> bool:
-    if row.pretrain_on is None:
-        return runs.pretrain["dataset"] == panel.pretrain["dataset"]
-    return runs.pretrain["dataset"]["name"] == row.pretrain_on
-
-
 def _label(row: StudyRow, runs: RowRuns) -> str:
     """A declared row's title; what was pretrained elsewhere says for how long."""
     if row.pretrain_on is None:
@@ -185,7 +145,7 @@ def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) ->
     """A declared table over a group of panels; None where it would show nothing of its own."""
     rows: list[SheetRow] = []
     for row in table.every_row:
-        runs = {i: found for i, panel in enumerate(group) if (found := _declared(row, panel)) is not None}
+        runs = {i: found for i, panel in enumerate(group) if (found := declared_runs(row, panel)) is not None}
         if runs:
             first = next(iter(runs.values()))
             origin = row.pretrain_on or ""
@@ -199,7 +159,10 @@ def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) ->
     every = _columns(table, panels, rule)
     # A column in which nothing was ever begun would be all gaps: it is told in a note.
     begun = [(c, i) for c, i in every if any(i in r.runs and _has_runs(r.runs[i], c) for r in rows)]
-    if not begun and any(runs.probes for row in rows for runs in row.runs.values()):
+    if not begun and not any(runs.probes for row in rows for runs in row.runs.values()):
+        if not any(runs.pretrains for row in rows for runs in row.runs.values() if not runs.evaluations):
+            return None
+    elif not begun:
         ends = {i: replace(c, freeze=END_TO_END, title=freeze_title(END_TO_END)) for c, i in every}
         begun = [(column, i) for i, column in ends.items()]
     columns, places = zip(*(begun or every), strict=True)
@@ -287,6 +250,11 @@ def _own_sheet(panel: Panel, hidden: set[int], rule: str | None) -> Sheet | None
     columns = [
         Column(panel.name, point, "top1", freeze_title(point), panel.title, own)
         for point in sorted(points, key=lambda p: (depth(p), p))
+    ] or [
+        Column(panel.name, None, metric.name, metric.title, panel.title)
+        for metric in METRICS.values()
+        if not metric.probed
+        and any(value_of(run, "", metric) is not None for row in chosen for run in row.evaluations.values())
     ]
     rows = [
         SheetRow(
