@@ -94,7 +94,7 @@ class _Run:
         self.settings, self.seed = config["probe"], int(config["seed"])
         self.attempt, self.device, self.options, self.stop = attempt, device, options, stop
         s = self.settings
-        self.num_classes = len(data.classes)
+        self.num_classes, self.classes = len(data.classes), data.classes
         backbone = build_backbone(config["pretrain"]["backbone"], 0)
         try:
             tensors, self.weights = read_with_digest(weights)
@@ -285,6 +285,7 @@ class _Run:
         return {
             "n_test": self.sizes["test"],
             "num_classes": self.num_classes,
+            "classes": list(self.classes),
             "seconds": seconds,
             "feature_seconds": self.feature_seconds,
             "images_per_second": self.images / seconds,
