@@ -43,12 +43,11 @@ def _show_metrics(evaluation: str, metrics: Mapping[str, Any]) -> str:
     if evaluation not in EVALUATIONS:
         return ""
     parts = []
-    for name, value in metrics.items():
-        metric = EVALUATIONS[evaluation].metric(name)
-        if metric is None or not isinstance(value, int | float):
-            continue
-        share = metric.unit == "share"
-        parts.append(
-            f"{metric.title} {100 * value:.2f} %" if share else f"{metric.title} {value:.4g} {metric.unit}"
-        )
-    return ", ".join(part.rstrip() for part in parts[:_FEW])
+    for metric in EVALUATIONS[evaluation].metrics:
+        value = metrics.get(metric.name)
+        if isinstance(value, int | float):
+            share = metric.unit == "share"
+            unit = "%" if share else "" if metric.unit == "count" else metric.unit
+            number = f"{100 * value:.2f}" if share else f"{value:.4g}"
+            parts.append(f"{metric.title} {number} {unit}".rstrip())
+    return ", ".join(parts[:_FEW])

@@ -70,6 +70,19 @@ class Posterior:
     terms: Losses
 
 
+@dataclass
+class PartMaps:
+    """What a part-based method says of a batch: where each of its parts occurs, and how it looks in the image.
+
+    Attributes:
+        occurrence: probability that a part is present at a location, independently of the other parts.
+        appearance: one vector a part, the posterior's mean.
+    """
+
+    occurrence: Float[Tensor, "b n h w"]
+    appearance: Float[Tensor, "b n d"]
+
+
 class Method(nn.Module, Generic[ConfigT]):
     """A representation learner; `backbone` is the child that is probed.
 
@@ -113,6 +126,19 @@ class Method(nn.Module, Generic[ConfigT]):
     def infer(self, image: Float[Tensor, "b 3 h w"], noise: Noises, schedule: Schedule) -> Posterior | None:
         """Encode, sample with the noise given, decode; None where no distribution over latents is learned."""
         del image, noise, schedule
+        return None
+
+    def parts(self, image: Float[Tensor, "b 3 h w"]) -> PartMaps | None:
+        """Occurrence and appearance of the method's parts; None where it has none.
+
+        A method that has them is registered with `parts`; if its decoder makes images of them, `decode_parts` does.
+        """
+        del image
+        return None
+
+    def decode_parts(self, parts: PartMaps) -> Float[Tensor, "b 3 h w"] | None:
+        """The image that parts make, without sampling: of `parts(image)` it is `reconstruct(image)`."""
+        del parts
         return None
 
     def pixel_weights(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"] | None:

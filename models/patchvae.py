@@ -11,7 +11,7 @@ from models import losses
 from models.autoencoder import Autoencoder
 from models.backbones import Backbone
 from models.configs import PatchVAEConfig
-from models.method import Noise, Noises, Posterior, Schedule, bottleneck_side, init_heads
+from models.method import Noise, Noises, PartMaps, Posterior, Schedule, bottleneck_side, init_heads
 from models.networks import pyramid_decoder
 
 VARIANCE_RANGE = (1e-7, 1e7)
@@ -132,6 +132,13 @@ class PatchVAE(Autoencoder[PatchVAEConfig]):
 
     def decode_mean(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """Decode the mean appearance weighted by the probability of occurrence."""
+        return self.decode_parts(self.parts(image))
+
+    def parts(self, image: Float[Tensor, "b 3 h w"]) -> PartMaps:
+        """Q^O's probabilities, and the mean of z_app, averaged over locations weighted by them (section 3.2)."""
         parts = self.heads(self.backbone(image))
-        mu, _ = pool_appearance(parts)
-        return self.decoder(self.assemble(mu, torch.sigmoid(parts.occurrence)))
+        return PartMaps(torch.sigmoid(parts.occurrence), pool_appearance(parts)[0])
+
+    def decode_parts(self, parts: PartMaps) -> Float[Tensor, "b 3 h w"]:
+        """G(z_app placed where its part occurs), section 3.2, "Image Decoding"."""
+        return self.decoder(self.assemble(parts.appearance, parts.occurrence))

@@ -28,6 +28,7 @@ class MethodSpec:
         end_to_end: the probe trains the backbone too (nothing frozen).
         decoder: it makes images as large as its input, so that size must be a multiple of the stride.
         labels: pretraining reads labels, hence the labelled training split only.
+        parts: it says where parts occur in an image (`Method.parts`).
     """
 
     name: str
@@ -41,9 +42,10 @@ class MethodSpec:
     end_to_end: bool = False
     decoder: bool = False
     labels: bool = False
+    parts: bool = False
 
 
-def _family(name: str, title: str, target: str, config_cls: type) -> list[MethodSpec]:
+def _family(name: str, title: str, target: str, config_cls: type, parts: bool = False) -> list[MethodSpec]:
     """One autoencoder with each setting of the two switches."""
     rows = []
     for gan in (False, True):
@@ -56,6 +58,7 @@ def _family(name: str, title: str, target: str, config_cls: type) -> list[Method
                     config_cls,
                     {"adversarial": gan, "weighted": weighted},
                     decoder=True,
+                    parts=parts,
                 )
             )
     return rows
@@ -65,7 +68,7 @@ METHODS: dict[str, MethodSpec] = {
     row.name: row
     for row in [
         *_family("beta-vae", "β-VAE", "models.beta_vae:BetaVAE", configs.BetaVAEConfig),
-        *_family("patchvae", "PatchVAE", "models.patchvae:PatchVAE", configs.PatchVAEConfig),
+        *_family("patchvae", "PatchVAE", "models.patchvae:PatchVAE", configs.PatchVAEConfig, parts=True),
         MethodSpec("bigan", "BiGAN", "models.bigan:BiGAN", configs.BiGANConfig, decoder=True),
         MethodSpec(
             "supervised", "Supervised", "models.supervised:Supervised", configs.SupervisedConfig, labels=True

@@ -27,7 +27,8 @@ HEAVY = (
 # Modules that compute; all others answer without torch.
 COMPUTE = {"build", "engines", "features", "fuse", "heads", "loop", "metrics", "probe", "streams", "train"}
 COMPUTE |= {"data.batches", "evaluate"}
-COMPUTE |= {f"evaluations.{name}" for name in ("features", "linear", "neighbours", "reconstruction", "task")}
+_EVALUATIONS = ("features", "linear", "neighbours", "parts", "purity", "reconstruction", "swaps", "task")
+COMPUTE |= {f"evaluations.{name}" for name in _EVALUATIONS}
 FORBIDDEN = {"utils", "misc", "helpers", "common", "manager"}
 
 

@@ -119,6 +119,16 @@ def test_an_evaluation_of_another_version_is_refused(made, tmp_path):
         )
 
 
+def test_what_a_study_may_print_of_an_evaluation_is_measured_by_it():
+    from bench.studies.metrics import METRICS
+
+    for metric in METRICS.values():
+        if metric.source in EVALUATIONS:
+            known = EVALUATIONS[metric.source].metric(metric.name)
+            assert known is not None, metric.name
+            assert metric.percent == (known.unit == "share"), metric.name
+
+
 def test_names_are_chosen_as_elsewhere_and_none_is_none():
     assert list(choose(())) == list(choose(("all",))) == USUAL
     assert choose(("none",)) == ()

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bench.data.arrays import Split
 from bench.engines import draw
 from bench.errors import BenchError
 from bench.evaluations.settings import ReconstructionSettings
@@ -106,8 +107,10 @@ def reconstruction(task: Task) -> Findings:
 
 
 def _save_masks(task: Task, method: Method) -> None:
-    images = np.array(task.data.test.images[:PICTURES])
-    few = task.pixels(type(task.data.test)(images, task.data.test.labels[: len(images)]))
+    test = task.data.test
+    chosen = task.pictures(test, PICTURES)
+    images = np.array(test.images[chosen])
+    few = task.pixels(Split(images, test.labels[chosen]))
     image, _ = few.batch(torch.arange(len(few), device=task.device))
     weights = method.pixel_weights(image)
     if weights is not None:

@@ -76,6 +76,10 @@ def _decodes(method: MethodSpec) -> bool:
     return method.decoder
 
 
+def _has_parts(method: MethodSpec) -> bool:
+    return method.parts
+
+
 EVALUATIONS: dict[str, EvaluationSpec] = {
     row.name: row
     for row in [
@@ -105,6 +109,25 @@ EVALUATIONS: dict[str, EvaluationSpec] = {
                 Metric("distortion", "distortion", better="lower"),
                 Metric("rate", "rate", "nats", "neither"),
                 Metric("rate_*", "rate", "nats", "neither"),
+            ),
+            whole=True,
+        ),
+        EvaluationSpec(
+            name="parts",
+            title="Parts",
+            version=1,
+            target="bench.evaluations.parts:parts",
+            settings_cls=settings.PartsSettings,
+            applies=_has_parts,
+            metrics=(
+                Metric("parts_alive", "parts alive", "count", "neither"),
+                Metric("purity_labels", "label purity", "share"),
+                Metric("purity_labels_chance", "label purity by chance", "share", "neither"),
+                Metric("purity_pixels", "pixel purity", "share"),
+                Metric("purity_pixels_chance", "pixel purity by chance", "share", "neither"),
+                Metric("coverage", "locations with a part", "share", "neither"),
+                Metric("overlap", "locations with two parts", "share", "lower"),
+                Metric("overlap_iou", "IoU of two parts", "share", "lower"),
             ),
             whole=True,
         ),

@@ -44,3 +44,29 @@ class ReconstructionSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, ("sigma",), ())
+
+
+@dataclass(frozen=True)
+class PartsSettings:
+    """What the parts of a part-based method are.
+
+    Attributes:
+        threshold: a part is present at a location where its probability of occurrence exceeds this.
+        alive: a part is alive if it is present somewhere in at least this share of the test images.
+        top: patches of a part that are looked at, those with the highest probability, at most one an image.
+        patch: side of a patch in pixels, centred on the part's location and moved inside the image; None is twice
+            the stride of the backbone.
+        clusters: k of the k-means of patches' pixels.
+    """
+
+    threshold: float = 0.5
+    alive: float = 0.01
+    top: int = 50
+    patch: int | None = None
+    clusters: int = 50
+
+    def __post_init__(self) -> None:
+        check_settings(self, ("threshold", "alive", "top", "patch", "clusters"), ())
+        for name in ("threshold", "alive"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be less than 1")

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.build import build_backbone, build_method, under
@@ -14,6 +16,7 @@ from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels, Scale
 from bench.errors import UsageError
 from bench.launch.control import Progress, RunOptions, Stop
+from bench.streams import stream
 from models.backbones import Backbone
 from models.method import Method
 
@@ -126,6 +129,11 @@ class Task:
         for begin in range(0, count, size):
             self.stop.raise_if_asked()
             yield torch.arange(begin, min(begin + size, count), device=self.device)
+
+    def pictures(self, split: Split, count: int, what: str = "pictures") -> NDArray[np.int64]:
+        """Indices of some images to show, the same for every pretraining on these data: drawn, not chosen."""
+        order = torch.randperm(len(split), generator=stream(0, "evaluate", what)).numpy()
+        return np.sort(order[:count])
 
     def told(self, done: int, total: int) -> None:
         """Tell whoever watches that so many images of all are done."""
