@@ -5,7 +5,7 @@ import pytest
 # One thread a test process: bits differ between one and two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.slurm_cluster"]
+pytest_plugins = ["tests.slurm_cluster", "tests.browser"]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -13,7 +13,10 @@ def pytest_runtest_makereport(item, call):
     """Where CI says that everything is at hand, a test that skips is a failure; only a missing GPU excuses."""
     outcome = yield
     report = outcome.get_result()
-    if report.skipped and os.environ.get("BENCH_REQUIRE_DATA") and "gpu" not in item.keywords:
+    required = os.environ.get("BENCH_REQUIRE_DATA") or (
+        "browser" in item.keywords and os.environ.get("BENCH_REQUIRE_BROWSER")
+    )
+    if report.skipped and required and "gpu" not in item.keywords:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} skipped although everything is at hand: {report.longrepr}"
 

@@ -14,6 +14,7 @@ from bench.report.model import (
     Cost,
     Gap,
     Line,
+    Mark,
     Plain,
     Report,
     Row,
@@ -21,12 +22,16 @@ from bench.report.model import (
     Source,
     Table,
 )
-from bench.stats import t_interval
+from bench.stats import Standing, t_interval
 from bench.studies import STUDIES
 from tests.synthetic_figures import curves, differences, occurrence_maps
 from tests.synthetic_verdicts import claims
 
 FREEZES = {"conv1": "Conv1", "conv1-3": "Conv[1-3]", "conv1-5": "Conv[1-5]"}
+TABLE_7: tuple[tuple[str, str, tuple[Standing, Standing]], ...] = (
+    ("β-VAE", "beta-vae", ("best", "tied")),
+    ("PatchVAE", "patchvae", ("below", "best")),
+)
 CLASSES = ("apple", "aquarium fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle")
 PAPER = STUDIES["patchvae"].table("1")
 
@@ -65,7 +70,7 @@ def detail(id_, label, value, colour=0, epochs=12, method="patchvae"):
     return RunDetail(id_, label, (("top-1", f"{100 * value:.2f} %"),), facts, curve)
 
 
-def measured(values, *key, published=None, standing="below", **more):
+def measured(values, *key, published=None, standing: Standing | None = "below", **more):
     estimate = t_interval(values)
     return Cell(
         "done",
@@ -96,12 +101,13 @@ def table_1(baseline="β-VAE"):
         group = "methods" if i < 9 else "labelled" if i < 11 - 1 else "controls"
         cells = []
         for j in range(len(columns)):
-            paper = declared.published[j] / 100 if declared.published and j < 3 else None
-            level = (declared.published[j % 3] / 100 if declared.published else 0.25) - 0.02
+            known = [value or 0.0 for value in declared.published] or [25.0] * 9
+            paper = known[j] / 100 if declared.published and j < 3 else None
+            level = known[j % 3] / 100 - 0.02
             n = 1 if (i, j) == (6, 1) else 3
             standing = "best" if i == 7 else "tied" if i in (5, 6) else "below"
             cell = measured(accuracies(level, n, "1", i, j), "1", i, j, published=paper, standing=standing)
-            more = {"optimism": t_interval(accuracies(0.004, n, "optimism", i, j))}
+            more: dict = {"optimism": t_interval(accuracies(0.004, n, "optimism", i, j))}
             if i and n > 1:
                 more["against"] = Against(0.002 * i - 0.004, 0.011, 0.03 * i, j < 3)
             if n == 1:
@@ -180,11 +186,9 @@ def table_7():
                 ),
             ),
         )
-        for i, (label, method, marks) in enumerate(
-            (("β-VAE", "beta-vae", ("best", "tied")), ("PatchVAE", "patchvae", ("below", "best")))
-        )
+        for i, (label, method, marks) in enumerate(TABLE_7)
     )
-    legend = (
+    legend: tuple[tuple[Mark, str], ...] = (
         ("best", "the best"),
         ("difference", "ours minus the paper's"),
         ("incomparable", columns[0].incomparable),

@@ -1,16 +1,13 @@
 """Claims in words: what was measured, how sure, and how the paper's own numbers stand to them."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import get_args
 
 from bench.report.drawing import Axis, axis_of, ruler, strip
-from bench.report.layout import GAP, in_unit, number, signed
-from bench.report.model import Claim, Comparison, Report, Table, Verdict
+from bench.report.layout import GAP, MINUS, in_unit, number, signed
+from bench.report.model import Claim, Comparison, Report, Table
 from bench.studies.metrics import METRICS, Metric
-
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,7 @@ class ComparisonLine:
     """
 
     comparison: Comparison
+    label: str
     difference: str
     p: str
     published: str
@@ -59,7 +57,7 @@ class Finding:
         claim: what it is of.
         anchor: unique on the page.
         measured: sentences.
-        seeds: how many would settle it; "" where that is not known or not asked.
+        reason: why there is no verdict, as a sentence; "" where there is one.
         paper: how the paper's own numbers stand; "" where it prints none.
         parts: its comparisons by metric.
     """
@@ -67,7 +65,7 @@ class Finding:
     claim: Claim
     anchor: str
     measured: tuple[str, ...]
-    seeds: str
+    reason: str
     paper: str
     parts: tuple[Scaled, ...]
 
@@ -82,7 +80,7 @@ class TableFindings:
 
 
 def p_text(p: float | None) -> str:
-    """A p value as readers expect it, on one line; "" for none."""
+    """A p value as readers expect it; "" for none."""
     return "" if p is None else "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.3f}"
 
 
@@ -106,14 +104,10 @@ def findings(report: Report) -> tuple[TableFindings, ...]:
     return tuple(TableFindings(name, tables.get(name), tuple(found)) for name, found in grouped.items())
 
 
-def counts(report: Report) -> tuple[tuple[Verdict, int], ...]:
-    """How many claims there are of each verdict."""
-    return tuple((verdict, sum(claim.verdict == verdict for claim in report.claims)) for verdict in VERDICTS)
-
-
 def _finding(claim: Claim) -> Finding:
+    reason = f"{claim.reason[:1].upper()}{claim.reason[1:].rstrip('.')}." if claim.reason else ""
     return Finding(
-        claim, f"c-{claim.table}-{claim.name}", measured(claim), _seeds(claim), _paper(claim), _parts(claim)
+        claim, f"c-{claim.table}-{claim.name}", measured(claim), reason, _paper(claim), _parts(claim)
     )
 
 
@@ -144,39 +138,30 @@ def measured(claim: Claim) -> tuple[str, ...]:
         return (f"Mean of {len(run)} differences: {mean} ({_sample([claim.overall])}){sure}.",)
     if not run:
         return ()
+    left = len(claim.comparisons) - len(run)
+    missing = f" {left} more {'was' if left == 1 else 'were'} not run." if left and not claim.reason else ""
     if len(run) == 1:
         text = difference_text(run[0], metric_of(run[0]))
-        where = (
-            "" if len(claim.comparisons) == 1 else f", the only one of {len(claim.comparisons)} that was run"
-        )
-        return (f"{run[0].a} − {run[0].b} at {run[0].column}: {text} ({_sample(run)}){sure}{where}.",)
-    ranges = []
-    for metric in dict.fromkeys(metric_of(c) for c in run):
-        values = sorted(c.difference for c in run if metric_of(c) == metric and c.difference is not None)
-        low, high = signed(values[0], metric), signed(values[-1], metric)
-        several = f"{metric.title} " if len({metric_of(c) for c in run}) > 1 else ""
-        ranges.append(several + (low if low == high else f"{low} to {high}") + unit_text(metric))
+        return (f"{run[0].a} {MINUS} {run[0].b}, {run[0].column}: {text} ({_sample(run)}){sure}.{missing}",)
+    ranges = _ranges((metric_of(c), c.difference) for c in run if c.difference is not None)
     expected = sum(bool(c.as_expected) for c in run)
-    missing = len(claim.comparisons) - len(run)
     return (
-        f"{expected} of {len(run)} differences lie where they are expected: {'; '.join(ranges)}"
-        f" ({_sample(run)}){sure}."
-        + (f" {missing} more {'was' if missing == 1 else 'were'} not run." if missing else ""),
+        f"{expected} of {len(run)} differences lie where they are expected: {ranges}"
+        f" ({_sample(run)}){sure}.{missing}",
     )
 
 
-def _seeds(claim: Claim) -> str:
-    if claim.verdict != "undecided":
-        return ""
-    asked = [claim.overall] if claim.overall is not None else [c for c in claim.comparisons if c.n]
-    known = [c.seeds_needed for c in asked if c.seeds_needed is not None]
-    if not known:
-        return ""
-    most = max(known)
-    text = f"At the {'differences' if len(asked) > 1 else 'difference'} seen, about {most} seeds would separate them"
-    return text + (
-        "." if len(known) == len(asked) else f", where that can be told ({len(known)} of {len(asked)})."
-    )
+def _ranges(values: Iterable[tuple[Metric, float]]) -> str:
+    """From the smallest to the largest, metric by metric."""
+    by_metric: dict[Metric, list[float]] = {}
+    for metric, value in values:
+        by_metric.setdefault(metric, []).append(value)
+    parts = []
+    for metric, own in by_metric.items():
+        low, high = signed(min(own), metric), signed(max(own), metric)
+        name = f"{metric.title} " if len(by_metric) > 1 else ""
+        parts.append(name + (low if low == high else f"{low} to {high}") + unit_text(metric))
+    return "; ".join(parts)
 
 
 def _paper(claim: Claim) -> str:
@@ -187,13 +172,8 @@ def _paper(claim: Claim) -> str:
     if len(known) == 1:
         value, metric = known[0]
         return f"The paper's own difference: {signed(value, metric)}{unit_text(metric)}."
-    ranges = []
-    for metric in dict.fromkeys(metric for _, metric in known):
-        values = sorted(value for value, m in known if m == metric)
-        low, high = signed(values[0], metric), signed(values[-1], metric)
-        several = f"{metric.title} " if len({m for _, m in known}) > 1 else ""
-        ranges.append(several + (low if low == high else f"{low} to {high}") + unit_text(metric))
-    return f"Of the paper's own {len(known)} differences {above} are above zero: {'; '.join(ranges)}."
+    ranges = _ranges((metric, value) for value, metric in known)
+    return f"Of the paper's own {len(known)} differences {above} are above zero: {ranges}."
 
 
 def _parts(claim: Claim) -> tuple[Scaled, ...]:
@@ -209,7 +189,7 @@ def _parts(claim: Claim) -> tuple[Scaled, ...]:
 
 
 def _reach(c: Comparison, metric: Metric) -> list[float]:
-    """All that a comparison's strip shows; an interval far wider than its seeds is cut off."""
+    """All that a comparison's strip shows."""
     values = [value for value in (c.difference, c.published, *c.by_seed.values()) if value is not None]
     if c.difference is not None and c.half is not None:
         values += [c.difference - c.half, c.difference + c.half]
@@ -229,6 +209,7 @@ def _line(c: Comparison, metric: Metric, axis: Axis, mean: bool) -> ComparisonLi
         )
     return ComparisonLine(
         c,
+        f"{c.a} {MINUS} {c.b}" if c.column else f"{c.a} {c.b}",
         difference_text(c, metric).removesuffix(unit_text(metric)),
         p_text(c.p).removeprefix("p\u00a0").removeprefix("=\u00a0"),
         "" if c.published is None else signed(c.published, metric),

@@ -8,7 +8,7 @@ from bench.report.layout import GAP, Grid, Group, Line, Text
 from bench.report.model import Table
 
 _A4 = 515.0  # points between the margins of an upright page
-_LETTER = 0.5  # mean width of a letter in tables, in its font's size
+_LETTER = 0.47  # mean width of a letter in tables, in its font's size
 
 
 def table_html(table: Table, grid: Grid) -> str:
@@ -17,7 +17,8 @@ def table_html(table: Table, grid: Grid) -> str:
     Rows that are compared with one another share a body, so that sorting never mixes controls with methods.
     `data-column` numbers the columns that can be sorted, `data-first` says which way first.
     """
-    widest = max((_beside(text) for _, text in _own(grid)), default=0)
+    own = [texts[0] for line in grid.lines for texts in line.groups]
+    widest = max((_beside(text) for text in own if text.at), default=0)
     parts = [
         f'<table class="results" style="--beside:{widest}ch;--print:{print_size(grid)}pt">',
         f"<thead>{_head(table, grid)}</thead>",
@@ -28,11 +29,6 @@ def table_html(table: Table, grid: Grid) -> str:
         rows = "".join([_row(line, grid.groups, address) for line in grid.lines[start:stop]])
         parts.append(f"<tbody>{rows}</tbody>")
     return "".join([*parts, "</table>"])
-
-
-def _own(grid: Grid) -> list[tuple[int, Text]]:
-    """Our own numbers, each with the number of its group."""
-    return [(g, texts[0]) for line in grid.lines for g, texts in enumerate(line.groups) if texts[0].at]
 
 
 def _beside(text: Text) -> int:
@@ -49,7 +45,7 @@ def print_size(grid: Grid) -> float:
         for head, texts in zip(heads, columns, strict=True)
     )
     label = max((min(len(line.label), 22) for line in grid.lines), default=0)
-    return round(min(9.0, _A4 / (_LETTER * (label + sum(width + 2.2 for width in widths)))), 2)
+    return round(min(9.0, _A4 / (_LETTER * (label + sum(width + 1.7 for width in widths)))), 2)
 
 
 def _head(table: Table, grid: Grid) -> str:
@@ -90,11 +86,13 @@ def _sortable(title: str, column: int, first: str | None, attributes: str) -> st
 
 def _ways(table: Table, grid: Grid) -> dict[int, str]:
     """Columns whose smallest number is the best: sorting begins with it."""
-    starts = list(itertools.accumulate((len(group.columns) for group in grid.groups), initial=0))
-    found = {}
-    for g, text in _own(grid):
-        if text.at and table.columns[text.at[1]].unit.higher_is_better is False:
-            found |= dict.fromkeys(range(starts[g], starts[g + 1]), "ascending")
+    lower = {(c.group, c.title) for c in table.columns if c.unit.higher_is_better is False}
+    only = table.groups[0] if len(table.groups) == 1 else grid.title
+    found, at = {}, 0
+    for group in grid.groups:
+        if group.kind == "measured" and (group.over or only, group.title) in lower:
+            found |= dict.fromkeys(range(at, at + len(group.columns)), "ascending")
+        at += len(group.columns)
     return found
 
 

@@ -1,15 +1,18 @@
 """What a cell shows when it is opened, as JSON that a page holds once and draws when it is asked."""
 
 import base64
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.report.drawing import consecutive, finite
 from bench.report.findings import p_text, unit_text
 from bench.report.layout import MINUS, number, signed
 from bench.report.model import Cell, Column, Confusion, Report, RunDetail, Table
 from bench.report.words import seed_text, seeds_named
+from bench.stats import SeedPair
 
 STANDINGS = {
     "best": "best of its column",
@@ -25,14 +28,18 @@ class Opened:
 
     Attributes:
         cells: table name -> {"row:column": cell}.
-        runs: {run id: run}.
-        confusions: {"table:row:column": confusion}.
+        runs: {run id: [values, facts]}.
+        curves: {run id: [label, x, y]}.
+        confusions: {"table:row:column": [classes, pairs]}.
+        pictures: {"table:row:column": PNG in base 64}.
         left_out: what did not fit, in a sentence; "" where all did.
     """
 
     cells: Mapping[str, str] = field(default_factory=dict)
     runs: str = "{}"
+    curves: str = "{}"
     confusions: str = "{}"
+    pictures: str = "{}"
     left_out: str = ""
 
 
@@ -52,27 +59,29 @@ def open_cells(report: Report, room: int) -> Opened:
     cells = {table.name: as_json(_cells(table)) for table in report.tables}
     shown = {id_ for table in report.tables for row in table.rows for cell in row.cells for id_ in cell.runs}
     details = {id_: run for id_, run in report.details.items() if id_ in shown}
-    mistakes = {":".join(map(str, place)): _mistakes(found) for place, found in report.confusions.items()}
-    bare = {id_: _run(run) for id_, run in details.items()}
-    runs, confusions = as_json(bare), as_json(mistakes)
-    room -= sum(map(len, cells.values())) + len(runs) + len(confusions)
-    curves = pictures = 0
-    for id_, run in details.items():
-        if run.curve is not None:
-            curve = _curve(run)
-            room -= 8 * len(curve["y"])
-            if room < 0:
-                curves += 1
-            else:
-                bare[id_]["curve"] = curve
-    for place, found in report.confusions.items():
-        if found.png is not None:
-            room -= len(found.png) * 4 // 3
-            if room < 0:
-                pictures += 1
-            else:
-                mistakes[":".join(map(str, place))]["png"] = base64.b64encode(found.png).decode()
-    return Opened(cells, as_json(bare), as_json(mistakes), _left_out(curves, pictures))
+    runs = as_json({id_: [run.values, run.facts] for id_, run in details.items()})
+    confusions = as_json(
+        {":".join(map(str, place)): [c.classes, c.pairs] for place, c in report.confusions.items()}
+    )
+    room -= sum(len(text.encode()) for text in (*cells.values(), runs, confusions))
+    curves, room, no_curves = _fitting(((id_, _curve(run)) for id_, run in details.items()), room)
+    pictures, _, no_pictures = _fitting(
+        ((":".join(map(str, place)), _picture(found)) for place, found in report.confusions.items()), room
+    )
+    return Opened(cells, runs, curves, confusions, pictures, _left_out(no_curves, no_pictures))
+
+
+def _fitting(entries: Iterable[tuple[str, str]], room: int) -> tuple[str, int, int]:
+    """A JSON object of as many values (JSON already, "" for none) as fit, the room left, how many did not fit."""
+    parts, dropped = [], 0
+    for name, value in entries:
+        entry = f"{as_json(name)}:{value}"
+        if value and room > (size := len(entry.encode())):
+            parts.append(entry)
+            room -= size + 1
+        elif value:
+            room, dropped = 0, dropped + 1
+    return f"{{{','.join(parts)}}}", room, dropped
 
 
 def _left_out(curves: int, pictures: int) -> str:
@@ -111,8 +120,8 @@ def _cell(table: Table, cell: Cell, column: Column) -> dict[str, Any]:
         "value": number(e.mean, metric) + half + unit,
         "facts": _facts(table, cell, column),
         "seeds": [
-            [seeds_named(seed_text([pair], cell.seeds)), number(value, metric), id_]
-            for pair, value, id_ in zip(cell.seeds, cell.values, cell.runs, strict=False)
+            [seed, number(value, metric), id_]
+            for seed, value, id_ in zip(_seeds(cell.seeds), cell.values, cell.runs, strict=False)
         ],
     }
     if e.half is not None:
@@ -120,6 +129,11 @@ def _cell(table: Table, cell: Cell, column: Column) -> dict[str, Any]:
     if cell.published is not None and not column.incomparable:
         known["paper"] = _plain(number(cell.published, metric))
     return known
+
+
+@functools.lru_cache(maxsize=1024)
+def _seeds(pairs: tuple[SeedPair, ...]) -> tuple[str, ...]:
+    return tuple(seeds_named(seed_text([pair], pairs)) for pair in pairs)
 
 
 def _plain(text: str) -> float:
@@ -169,17 +183,17 @@ def _facts(table: Table, cell: Cell, column: Column) -> list[list[str]]:
     return facts
 
 
-def _run(run: RunDetail) -> dict[str, Any]:
-    return {"label": run.label, "values": run.values, "facts": run.facts}
-
-
-def _curve(run: RunDetail) -> dict[str, Any]:
+def _curve(run: RunDetail) -> str:
+    """[label, x or the first of consecutive whole x, y] as JSON; a page holds ten thousand of them."""
     line = run.curve
-    assert line is not None
-    xs = [int(x) if x == int(x) else x for x in line.xs]
-    consecutive = xs == list(range(xs[0], xs[0] + len(xs))) if xs and isinstance(xs[0], int) else False
-    return {"label": line.label, "x": xs[0] if consecutive else xs, "y": [float(f"{y:.4g}") for y in line.ys]}
+    if line is None:
+        return ""
+    xs, ys = finite(line)
+    if not xs:
+        return ""
+    x = f"{xs[0]:.0f}" if consecutive(xs) else f"[{','.join(['%.6g'] * len(xs)) % xs}]"
+    return f"[{as_json(line.label)},{x},[{','.join(['%.4g'] * len(ys)) % ys}]]"
 
 
-def _mistakes(confusion: Confusion) -> dict[str, Any]:
-    return {"classes": confusion.classes, "pairs": confusion.pairs}
+def _picture(confusion: Confusion) -> str:
+    return "" if confusion.png is None else f'"{base64.b64encode(confusion.png).decode()}"'

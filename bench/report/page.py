@@ -11,11 +11,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from bench.report import drawing
-from bench.report.findings import counts, findings
+from bench.report.findings import findings
 from bench.report.grid_html import table_html
 from bench.report.layout import MINUS, Grid, gap_lines, lay_out, legend
 from bench.report.model import Chart, Figure, Forest, Picture, Report, Scatter
 from bench.report.opened import open_cells
+from bench.report.said import VERDICTS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -37,22 +38,21 @@ def render(report: Report, refresh: str | None = None, version: str = "") -> str
     body = environment.get_template("body.html").render(
         report=report,
         findings=findings(report),
-        counts=counts(report),
+        verdicts=VERDICTS,
         grids={table.name: lay_out(table) for table in report.tables},
         legend=legend,
         gap_lines=gap_lines,
     )
-    opened = open_cells(report, MOST_BYTES - len(body.encode()))
-    script = "".join(_source(environment, name) for name in ("page.js", "cells.js", "drawn.js"))
-    if refresh is not None:
-        script += _source(environment, "refresh.js")
+    style = _source(environment, "style.css")
+    style = style.replace("/* light palette */", drawing.colour_rules(drawing.PALETTE))
+    style = style.replace("/* dark palette */", drawing.colour_rules(drawing.DARK))
+    scripts = ("page.js", "cells.js", "drawn.js", *(["refresh.js"] if refresh is not None else []))
+    script = "".join(_source(environment, name) for name in scripts)
     return environment.get_template("page.html").render(
         report=report,
         body=body,
-        opened=opened,
-        style=_source(environment, "style.css")
-        .replace("/* light palette */", drawing.colour_rules(drawing.PALETTE))
-        .replace("/* dark palette */", drawing.colour_rules(drawing.DARK)),
+        opened=open_cells(report, MOST_BYTES - sum(len(text.encode()) for text in (body, style, script))),
+        style=style,
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         refresh=refresh,
@@ -73,6 +73,7 @@ def _environment() -> "Environment":
     environment.filters |= {
         "anchor": anchor,
         "data_uri": _data_uri,
+        "unbroken": _unbroken,
         "kind": lambda panel: type(panel).__name__,
     }
     environment.globals |= {
@@ -84,6 +85,7 @@ def _environment() -> "Environment":
         "aside": _aside,
         "panel_runs": _panel_runs,
         "difference": _difference,
+        "own_title": lambda figure, table: figure.title.removesuffix(f", {table.title}"),
     }
     environment.tests["aside"] = _aside
     return environment
@@ -98,6 +100,11 @@ def _source(environment: "Environment", name: str) -> str:
 def anchor(name: str) -> str:
     """A name as part of an address."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name)
+
+
+def _unbroken(text: str) -> str:
+    """A text whose p values stay on one line."""
+    return re.sub(r"\bp ([=<]) ", "p\u00a0\\1\u00a0", text)
 
 
 def _data_uri(picture: Picture) -> str:

@@ -66,10 +66,12 @@ def bounds(values: Iterable[float], room: float = 0.05, at_least: float = 0.0) -
         room: share of the range that is left free at each end.
         at_least: room in the values' unit.
     """
-    finite = [value for value in values if math.isfinite(value)]
-    if not finite:
+    known = list(values)
+    if not math.isfinite(sum(known)):
+        known = [value for value in known if math.isfinite(value)]
+    if not known:
         return 0.0, 1.0
-    low, high = min(finite), max(finite)
+    low, high = min(known), max(known)
     margin = max((high - low) * room or max(abs(high) * 0.05, 0.5), at_least)
     return low - margin, high + margin
 

@@ -1,7 +1,9 @@
 """Curves that share their axes."""
 
 import html
-import math
+import itertools
+from collections.abc import Sequence
+from math import isfinite
 
 from bench.report.drawing.axes import Scale, bounds, frame, plain
 from bench.report.drawing.palette import css_class, dash, marker
@@ -32,35 +34,55 @@ def chart(data: Chart) -> str:
 
 
 def _scales(data: Chart) -> tuple[Scale, Scale]:
-    xs = [value for line in data.lines for value in line.xs if math.isfinite(value)]
-    low, high = (min(xs), max(xs)) if xs and min(xs) < max(xs) else bounds(xs)
-    bottom, top = bounds(value for line in data.lines for value in line.ys)
+    ends = [end for line in data.lines if line.xs for end in (min(line.xs), max(line.xs)) if isfinite(end)]
+    low, high = (min(ends), max(ends)) if ends and min(ends) < max(ends) else bounds(ends)
+    bottom, top = bounds(itertools.chain.from_iterable(line.ys for line in data.lines))
     return Scale(low, high, 44, WIDTH - 8), Scale(bottom, top, HEIGHT - 36, 22)
 
 
+def consecutive(xs: Sequence[float]) -> bool:
+    """Whether they are whole numbers, one after another, so that the first says them all."""
+    first = xs[0]
+    return (
+        first == int(first)
+        and xs[-1] - first == len(xs) - 1
+        and list(xs) == list(range(int(first), int(first) + len(xs)))
+    )
+
+
+def finite(line: Line) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """A line's points without those that are no numbers, as (xs, ys)."""
+    if isfinite(sum(line.xs)) and isfinite(sum(line.ys)):
+        return line.xs, line.ys
+    points = [(a, b) for a, b in zip(line.xs, line.ys, strict=True) if isfinite(a) and isfinite(b)]
+    return tuple(a for a, _ in points), tuple(b for _, b in points)
+
+
 def _line(line: Line, x: Scale, y: Scale, faint: bool) -> str:
-    points = [(a, b) for a, b in zip(line.xs, line.ys, strict=True) if math.isfinite(a) and math.isfinite(b)]
-    if not points:
+    xs, ys = finite(line)
+    if not xs:
         return ""
+    last = x(xs[-1]), y(ys[-1])
     label = html.escape(f"{line.label}, {line.seed}")
     start = f'class="{css_class(line.colour)}{" faint" if faint else ""}" data-key="{line.colour}"'
     if not faint:
-        start += f' data-label="{label}" {_numbers(points)}'
-    title = f"<title>{label}: {plain(float(f'{points[-1][1]:.5g}'))}</title>"
-    # The scales are written out: a report draws a million points.
-    kx, ky = (x.end - x.start) / (x.high - x.low), (y.end - y.start) / (y.high - y.low)
-    x0, y0 = x.start - x.low * kx, y.start - y.low * ky
-    path = "L".join([f"{x0 + a * kx:.1f} {y0 + b * ky:.1f}" for a, b in points])
-    drawn = f'<path class="line" d="M{path}"{dash(line.colour)}/>' if len(points) > 1 else ""
-    if len(points) == 1 or not faint:
-        drawn += f'<path class="dot" d="{marker(line.colour, x(points[-1][0]), y(points[-1][1]), 3)}"/>'
+        start += f' data-label="{label}" {_numbers(xs, ys)}'
+    title = f"<title>{label}: {plain(float(f'{ys[-1]:.5g}'))}</title>"
+    drawn = ""
+    if len(xs) > 1:
+        # The scales are written out, and all numbers are written at once: a report draws a million points.
+        kx, ky = (x.end - x.start) / (x.high - x.low), (y.end - y.start) / (y.high - y.low)
+        x0, y0 = x.start - x.low * kx, y.start - y.low * ky
+        places = tuple([c for a, b in zip(xs, ys, strict=True) for c in (x0 + a * kx, y0 + b * ky)])
+        path = "L".join(["%.1f %.1f"] * len(xs)) % places
+        drawn = f'<path class="line" d="M{path}"{dash(line.colour)}/>'
+    if len(xs) == 1 or not faint:
+        drawn += f'<path class="dot" d="{marker(line.colour, *last, 3)}"/>'
     return f"<g {start}>{title}{drawn}</g>"
 
 
-def _numbers(points: list[tuple[float, float]]) -> str:
-    ys = " ".join([f"{b:.5g}" for _, b in points])
-    first = points[0][0]
-    if all(a == first + i for i, (a, _) in enumerate(points)) and first == int(first):
-        return f'data-from="{first:.0f}" data-y="{ys}"'
-    xs = " ".join([f"{a:.5g}" for a, _ in points])
-    return f'data-x="{xs}" data-y="{ys}"'
+def _numbers(xs: tuple[float, ...], ys: tuple[float, ...]) -> str:
+    y = " ".join(["%.5g"] * len(ys)) % ys
+    if consecutive(xs):
+        return f'data-from="{xs[0]:.0f}" data-y="{y}"'
+    return f'data-x="{" ".join(["%.5g"] * len(xs)) % xs}" data-y="{y}"'

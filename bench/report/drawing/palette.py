@@ -1,12 +1,12 @@
 """Colours, dashes and markers of what is drawn: each tells its row without the others.
 
-The first six colours lie 15 apart or more in CIELAB for normal, deuteranope and protanope eyes (Machado et al. 2009),
+The first six colours lie 14 apart or more in CIELAB for normal, deuteranope and protanope eyes (Machado et al. 2009),
 the second six, which are dashed, 11; all have a contrast of 3 or more with the page they stand on.
 """
 
 PALETTE = (
-    "#0065a3", "#d55e00", "#009270", "#c05a98", "#333333", "#3a9ad6",
-    "#5b2a86", "#9c7a00", "#7f7f7f", "#a11420", "#1f5f2a", "#2aa5a0",
+    "#0069a8", "#d55e00", "#009270", "#c05a98", "#333333", "#3a9ad6",
+    "#5b2a86", "#9c7a00", "#6f6f6f", "#a11420", "#1f5f2a", "#22a09b",
 )  # fmt: skip
 DARK = (
     "#4a9fe0", "#f0833a", "#2fc49a", "#e08cbf", "#e8e6e1", "#9ad4f5",

@@ -10,12 +10,10 @@ from dataclasses import dataclass, field, replace
 from bench.report.figures import cost, curves, differences, masks, parts, reconstructions
 from bench.report.figures.files import write_pictures
 from bench.report.figures.rows import Absent, DatasetRows, TableRows
-from bench.report.figures.svg import PALETTE, svg, ticks
 from bench.report.model import Figure
 
 __all__ = [
     "CURVES",
-    "PALETTE",
     "PER_TABLE",
     "PICTURES",
     "Absent",
@@ -24,8 +22,6 @@ __all__ = [
     "Drawn",
     "TableRows",
     "draw",
-    "svg",
-    "ticks",
     "write_pictures",
 ]
 

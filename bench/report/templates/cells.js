@@ -4,6 +4,7 @@ const json = (script) => {
   if (!parsed.has(script)) parsed.set(script, JSON.parse(script.textContent));
   return parsed.get(script);
 };
+const known = (name) => json(document.getElementById(name));
 const cellScripts = new Map(all("script[data-cells]").map((script) => [script.dataset.cells, script]));
 const placeOf = (hash) => {
   const match = /^#cell=(.+):(\d+):(\d+)$/.exec(hash);
@@ -103,12 +104,12 @@ const copyButton = (text, source) => {
   return button;
 };
 const runOf = (id, seed, value) => {
-  const run = json(document.getElementById("runs"))[id];
+  const run = known("runs")[id];
   const title = el("h4", {}, seed, el("b", {}, value), el("code", {}, id));
   if (!run) return el("section", { class: "run" }, title, el("p", { class: "soft" }, "Nothing more is known of this run."));
   const section = el("section", { class: "run" }, title);
   const facts = [];
-  for (const [what, text] of [...run.values, ...run.facts]) {
+  for (const [what, text] of run.flat()) {
     if (what.toLowerCase() === "command") {
       const source = el("pre", {}, text);
       section.append(el("div", { class: "command" }, source, copyButton(text, source)));
@@ -119,13 +120,13 @@ const runOf = (id, seed, value) => {
   section.append(listed(facts));
   return section;
 };
-const confusionOf = (confusion) => {
+const confusionOf = ([classes, pairs], picture) => {
   const list = el("ol");
-  for (const [truth, predicted, times] of confusion.pairs) list.append(el("li", {}, `${truth} taken for ${predicted}: ${times}`));
+  for (const [truth, predicted, times] of pairs) list.append(el("li", {}, `${truth} taken for ${predicted}: ${times}`));
   const box = el("div", { class: "confusion" });
-  if (confusion.png) {
-    const alt = `Confusion matrix of ${confusion.classes} classes: rows are true, columns predicted, each row scaled to its sum`;
-    box.append(el("img", { src: `data:image/png;base64,${confusion.png}`, alt }));
+  if (picture) {
+    const alt = `Confusion matrix of ${classes} classes: rows are true, columns predicted, each row scaled to its sum`;
+    box.append(el("img", { src: `data:image/png;base64,${picture}`, alt }));
   }
   box.append(list);
   return box;
@@ -144,11 +145,10 @@ const show = (place) => {
   if (cell.gaps) {
     content.append(el("h3", {}, "Missing"), el("ul", { class: "notes" }, ...cell.gaps.map((line) => el("li", {}, line))));
   }
-  const runs = json(document.getElementById("runs"));
-  const curves = cell.seeds.filter((seed) => runs[seed[2]]?.curve).map((seed) => [seed[0], runs[seed[2]].curve]);
+  const curves = cell.seeds.filter((seed) => known("curves")[seed[2]]).map((seed) => [seed[0], known("curves")[seed[2]]]);
   if (curves.length) content.append(el("h3", {}, "Curves"), curveChart(curves));
-  const confusion = json(document.getElementById("confusions"))[key];
-  if (confusion) content.append(el("h3", {}, "Commonest mistakes"), confusionOf(confusion));
+  const confusion = known("confusions")[key];
+  if (confusion) content.append(el("h3", {}, "Commonest mistakes"), confusionOf(confusion, known("pictures")[key]));
   content.append(el("h3", {}, cell.seeds.length === 1 ? "Run" : `${cell.seeds.length} runs`));
   for (const [seed, value, id] of cell.seeds) content.append(runOf(id, seed, value));
   dialog.replaceChildren(

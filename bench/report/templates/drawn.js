@@ -56,10 +56,10 @@ function seedStrip(cell) {
 }
 
 function curveChart(curves) {
-  const [width, height, left, right, top, bottom] = [340, 200, 44, 8, 22, 24];
-  const series = curves.map(([seed, curve]) => {
-    const xs = Array.isArray(curve.x) ? curve.x : curve.y.map((_, i) => curve.x + i);
-    return { seed, label: curve.label, xs, ys: curve.y };
+  const [width, height, left, right, top, bottom] = [340, 212, 44, 8, 22, 36];
+  const series = curves.map(([seed, [label, x, ys]]) => {
+    const xs = Array.isArray(x) ? x : ys.map((_, i) => x + i);
+    return { seed, label, xs, ys };
   });
   const xs = series.flatMap((one) => one.xs);
   const ys = series.flatMap((one) => one.ys);
@@ -67,7 +67,10 @@ function curveChart(curves) {
   const [y0, y1] = ranged(ys, 0.05);
   const px = (x) => left + ((x - x0) / (x1 - x0)) * (width - left - right);
   const py = (y) => height - bottom - ((y - y0) / (y1 - y0)) * (height - top - bottom);
-  const parts = [svgEl("text", { x: left, y: 12 }, series[0].label)];
+  const parts = [
+    svgEl("text", { x: left, y: 12 }, series[0].label),
+    svgEl("text", { x: width - right, y: height - 4, "text-anchor": "end" }, "epoch"),
+  ];
   for (const y of ticksOf(y0, y1, 4)) {
     parts.push(svgEl("path", { class: "grid", d: `M${left} ${py(y)}H${width - right}` }));
     parts.push(svgEl("text", { x: left - 5, y: py(y) + 3.5, "text-anchor": "end" }, toText(y)));

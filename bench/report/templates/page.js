@@ -29,7 +29,7 @@ const sortBy = (heading, way) => {
       rows.sort((a, b) => {
         const [x, y] = [key(a), key(b)];
         if (x === null || y === null) return (x === null) - (y === null);
-        return sign * (column < 0 ? x.localeCompare(y) : x - y);
+        return sign * (column < 0 ? x.localeCompare(y, "en") : x - y);
       });
     }
     body.append(...rows);

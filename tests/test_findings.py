@@ -1,0 +1,87 @@
+"""Claims as sentences and lines: what was measured, how sure, how the paper's own numbers stand."""
+
+import dataclasses
+
+import pytest
+
+from bench.report import findings
+from bench.report.model import Comparison, Report
+from tests.synthetic_report import report
+from tests.synthetic_verdicts import claims
+
+
+def finding(name, **changes):
+    claim = dataclasses.replace(next(c for c in claims() if c.name == name), **changes)
+    (group,) = findings.findings(dataclasses.replace(report(), claims=(claim,)))
+    return group.findings[0]
+
+
+def test_claims_are_grouped_by_the_tables_they_are_of():
+    groups = findings.findings(report())
+    assert [(g.name, len(g.findings)) for g in groups] == [("table-1", 4), ("table-7", 1)]
+    assert all(g.table is not None for g in groups)
+    lost = findings.findings(Report("", (), (), (), (), 0, 0, claims=claims()[:1]))
+    assert lost[0].table is None
+
+
+def test_verdicts_are_counted_none_left_out():
+    counted = {title: number for _, title, number in findings.counts(report())}
+    assert counted == {"Supported": 1, "Contradicted": 1, "Cannot tell yet": 2, "Not run": 1}
+
+
+def test_differences_are_told_from_the_least_to_the_greatest():
+    assert finding("patchvae-beats-beta-vae-frozen").measured == (
+        "8 differences: +1.80 to +3.40 points (n = 3 seeds; test images counted as a sample)."
+    )
+
+
+def test_a_claim_of_the_mean_tells_the_mean():
+    found = finding("weighted-loss-helps")
+    assert found.measured == (
+        f"Mean of {len(found.claim.comparisons)} differences: +0.61 ± 1.40 points"
+        " (n = 3 seeds; test images counted as a sample)."
+    )
+    assert [line.mean for part in found.parts for line in part.lines][:2] == [True, False]
+
+
+def test_a_single_difference_is_told_with_its_rows():
+    one = Comparison("A", "B", "Digits, PSNR", "psnr", 1, difference=0.9)
+    found = finding("beta-vae-reconstructs-better", comparisons=(one,))
+    assert found.measured == "A − B, Digits, PSNR: +0.90 dB (n = 1 seed)."
+
+
+def test_metrics_are_never_put_on_one_axis():
+    found = finding("beta-vae-reconstructs-better")
+    assert [part.metric.name for part in found.parts] == ["psnr", "ssim", "fid"]
+    assert found.measured == "2 differences: PSNR +0.90 dB; SSIM +0.020 (n = 1 seed)."
+    assert found.paper == (
+        "Of the paper's own 3 differences 2 are above zero: PSNR +0.52 dB; SSIM +0.054; FID −4.95."
+    )
+
+
+def test_what_was_not_run_has_no_difference_and_still_the_papers():
+    found = finding("adversary-helps")
+    (line,) = found.parts[0].lines
+    assert (line.difference, line.p, line.expected, line.published) == ("—", "", "", "+1.32")
+    assert found.measured == ""
+    assert "published" in line.strip
+    assert 'class="bar"' not in line.strip
+
+
+def test_a_reason_is_a_sentence_whose_p_stays_on_its_line():
+    found = finding("weighted-loss-helps", reason="4 of 8 as expected; p = 0.310 after Holm over the table")
+    assert found.reason == "4 of 8 as expected; p\u00a0=\u00a00.310 after Holm over the table."
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(None, ""), (0.0004, "p < 0.001"), (0.0312, "p = 0.031"), (1.0, "p = 1.000")]
+)
+def test_p_is_told_as_readers_expect_it(p, text):
+    assert findings.p_text(p).replace("\u00a0", " ") == text
+
+
+def test_a_metric_of_a_later_version_is_told_without_a_unit():
+    one = Comparison("A", "B", "Digits", "sharpness", 2, difference=0.5)
+    assert finding("beta-vae-reconstructs-better", comparisons=(one,)).measured.startswith(
+        "A − B, Digits: +0.50 ("
+    )
