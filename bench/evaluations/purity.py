@@ -48,14 +48,14 @@ class PixelClusters:
         different = len(np.unique(flat, axis=0))
         seed = stream_key(0, "evaluate", "kmeans") % 2**32
         self.k = min(k, different)
-        self._means = KMeans(self.k, n_init=1, random_state=seed)
+        self._means = KMeans(self.k, n_init=1, random_state=seed)  # pyright: ignore[reportArgumentType]
         with _one_thread():
             self._means.fit(flat)
 
     def of(self, patches: NDArray[np.uint8]) -> NDArray[np.integer]:
         """The cluster of each patch."""
         with _one_thread():
-            return self._means.predict(_flat(patches))
+            return np.asarray(self._means.predict(_flat(patches)))
 
 
 def _flat(patches: NDArray[np.uint8]) -> NDArray[np.float64]:
