@@ -68,6 +68,12 @@ def text_of(html):
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
 
 
+def test_verdicts_are_counted_none_left_out():
+    counts = re.findall(r'<li data-verdict="([a-z ]+)"><b>(\d+)</b>', rendered())
+    assert counts == [("supported", "1"), ("contradicted", "1"), ("undecided", "2"), ("not run", "1")]
+    assert "p\u00a0=\u00a00.002" in rendered()
+
+
 def test_everything_is_in_the_page():
     assert outline().addresses
     assert all(address.startswith(("#", "data:")) for address in outline().addresses)
@@ -120,8 +126,8 @@ def test_every_number_of_ours_opens_its_runs():
 def test_a_cell_tells_interval_standing_baseline_and_paper():
     facts = dict(outline().data(data_cells="table-1")["5:0"]["facts"])
     assert re.fullmatch(r"\d+\.\d\d to \d+\.\d\d, n = 3 seeds", facts["95 % interval"])
-    assert facts["Standing"] == "cannot be told from the best (p\u00a0=\u00a00.410)"
-    assert facts["Against β-VAE"] == "+0.60 ± 1.10 (p\u00a0=\u00a00.150, other seeds and test images)"
+    assert facts["Standing"] == "cannot be told from the best (p = 0.410)"
+    assert facts["Against β-VAE"] == "+0.60 ± 1.10 (p = 0.150, other seeds and test images)"
     assert facts["Paper"].startswith("43.75; ours minus it −")
     alone = dict(outline().data(data_cells="table-1")["6:1"]["facts"])
     assert alone["Interval"] == "n = 1: one seed has none"

@@ -81,7 +81,7 @@ class TableFindings:
 
 def p_text(p: float | None) -> str:
     """A p value as readers expect it; "" for none."""
-    return "" if p is None else "p\u00a0<\u00a00.001" if p < 0.001 else f"p\u00a0=\u00a0{p:.3f}"
+    return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def unit_text(metric: Metric) -> str:
@@ -211,7 +211,7 @@ def _line(c: Comparison, metric: Metric, axis: Axis, mean: bool) -> ComparisonLi
         c,
         f"{c.a} {MINUS} {c.b}" if c.column else f"{c.a} {c.b}",
         difference_text(c, metric).removesuffix(unit_text(metric)),
-        p_text(c.p).removeprefix("p\u00a0").removeprefix("=\u00a0"),
+        p_text(c.p).removeprefix("p ").removeprefix("= "),
         "" if c.published is None else signed(c.published, metric),
         "" if c.as_expected is None else "yes" if c.as_expected else "no",
         drawn,
