@@ -131,8 +131,11 @@ def test_a_missing_fid_says_why_and_nothing_stands_in_its_place(runs):
     for method in ("beta-vae", "patchvae"):
         runs.evaluation(runs.pretrain(method, 0), "reconstruction", {"psnr": 20.0, "ssim": 0.5})
     (table,) = build(runs.root).tables
-    assert [column.metric for column in table.columns] == ["psnr", "ssim"]
-    assert any("FID" in note for note in table.notes)
+    assert [column.metric for column in table.columns] == ["psnr", "fid", "ssim"]
+    assert [row.cells[1].estimate for row in table.rows] == [None, None]
+    assert {row.cells[1].why for row in table.rows} == {"no weights"}
+    assert any("--fid-weights" in note for note in table.notes)
+    assert not any("FID" in gap.column for gap in table.gaps)
 
 
 def test_holm_runs_over_the_claims_of_a_table(runs):

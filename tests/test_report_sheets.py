@@ -102,7 +102,7 @@ def test_evaluations_stand_beside_the_probes_of_their_pretraining(runs):
     tables = {table.number: table for table in build(runs.root).tables}
     assert set(tables) == {"1", "7"}
     seventh = tables["7"]
-    assert [column.title for column in seventh.columns] == ["PSNR", "SSIM"]
+    assert [column.title for column in seventh.columns] == ["PSNR", "FID", "SSIM"]
     assert seventh.rows[0].cells[0].values == (20.0, 21.0)
     assert any("resnet18" in note for note in seventh.notes)
     assert all(cell.published is None for row in seventh.rows for cell in row.cells)

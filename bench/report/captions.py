@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bench.protocols import PROTOCOLS
 from bench.report.model import Column, Mark, Row
 from bench.report.panel import Panel
-from bench.report.sheets import Sheet, column_title
+from bench.report.sheets import WEIGHTED, Sheet, column_title
 from bench.report.words import count, number_ranges
 from bench.stats import SeedPair
 from bench.studies.metrics import METRICS
@@ -73,7 +73,11 @@ def title(sheet: Sheet) -> str:
 
 def setting(sheet: Sheet) -> str:
     """What tells a table from another of the same number."""
-    parts = [f"protocol {sheet.panels[0].protocol}", sheet.panels[0].backbone, f"schedule {sheet.schedule}"]
+    parts = [
+        f"protocol {sheet.panels[0].protocol}",
+        sheet.panels[0].backbone,
+        f"schedule {sheet.panels[0].schedule}",
+    ]
     if sheet.panels[0].changed:
         parts.append(sheet.panels[0].changed)
     return ", ".join(parts)
@@ -169,6 +173,11 @@ def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
         absent += [title for title in _titles(sheet) if title not in {c.title for c in sheet.columns}]
         if absent:
             lines.append(f"Not run of the paper's table: {', '.join(absent)}.")
+    if any(cell.why for row in rows for cell in row.cells):
+        lines.append(
+            "No weights: FID and KID need the user's own Inception weights (--fid-weights); without them nothing is put"
+            " in their place."
+        )
     runs = {run.id: run for row in sheet.rows for r in row.runs.values() for run in r.all_runs()}
     done = [run for run in runs.values() if run.result is not None]
     sources = {str(run.provenance.get("source_hash")) for run in done if run.provenance.get("source_hash")}
@@ -212,7 +221,7 @@ def _beside_the_paper(sheet: Sheet) -> list[str]:
 
 def why_missing(column: Column) -> str:
     """Why a number is not there, where a reader could wonder."""
-    return "no Inception weights were given" if column.unit.source == "fid" else ""
+    return "no weights" if column.unit.source == WEIGHTED else ""
 
 
 def device_name(value: object) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from bench.records import Run
 from bench.report.model import Gap, Row
 from bench.report.panel import cell_runs, value_of
-from bench.report.sheets import Sheet
+from bench.report.sheets import WEIGHTED, Sheet
 from bench.report.words import seed_text
 from bench.stats import SeedPair
 
@@ -21,7 +21,7 @@ def gaps(sheet: Sheet, rows: Sequence[Row], pairs: list[SeedPair]) -> Iterable[G
             lines: dict[tuple[str, str], dict[str, list[tuple[SeedPair, str]]]] = {}
             for j in own:
                 column = sheet.columns[j]
-                if column.unit.source == "fid" and row.cells[j].estimate is None:
+                if column.unit.source == WEIGHTED and row.cells[j].estimate is None:
                     continue
                 have = cell_runs(behind, column.freeze, column.unit) if behind is not None else {}
                 expected = (

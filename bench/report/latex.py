@@ -35,7 +35,7 @@ def escape(text: str) -> str:
 
 def _cell(text: Text) -> str:
     if not text.value or text.value == GAP:
-        return escape(text.value)
+        return escape(text.value) + (rf" {{\scriptsize({escape(text.remark)})}}" if text.remark else "")
     number = escape(text.value)
     if text.spread:
         number += rf" {{\scriptsize$\pm$\,{escape(text.spread)}}}"

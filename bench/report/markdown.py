@@ -18,7 +18,7 @@ def _cell(text: Text) -> str:
     number = text.value + (f" ± {text.spread}" if text.spread else "")
     if text.bold:
         number = f"**{number}**"
-    number += f" (n={text.remark.removeprefix('n=')})" if text.remark else ""
+    number += f" ({text.remark})" if text.remark else ""
     return number + (" ?" if text.unknown else " †" if text.dagger else "")
 
 

@@ -28,6 +28,9 @@ from bench.studies import Study
 from bench.studies import Table as StudyTable
 from bench.studies.metrics import METRICS
 
+# The evaluation that needs weights which nobody but the user can give.
+WEIGHTED = "fid"
+
 
 @dataclass
 class SheetRow:
@@ -75,11 +78,6 @@ class Sheet:
     def runs(self, row: SheetRow, column: int) -> RowRuns | None:
         """What stands behind a row in a column."""
         return row.runs.get(self.places[column])
-
-    @property
-    def schedule(self) -> str:
-        """The preset, or the epochs, that all panels share."""
-        return self.panels[0].schedule
 
 
 def _setting(panel: Panel) -> tuple[Any, ...]:
@@ -159,6 +157,10 @@ def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) ->
     every = _columns(table, panels, rule)
     # A column in which nothing was ever begun would be all gaps: it is told in a note.
     begun = [(c, i) for c, i in every if any(i in r.runs and _has_runs(r.runs[i], c) for r in rows)]
+    if any(not column.unit.probed for column, _ in begun):
+        # What needs the user's own weights is asked for wherever its neighbours are, and says why it is not there.
+        there = {place for _, place in begun}
+        begun = [(c, i) for c, i in every if (c, i) in begun or (c.unit.source == WEIGHTED and i in there)]
     if not begun and not any(runs.probes for row in rows for runs in row.runs.values()):
         if not any(runs.pretrains for row in rows for runs in row.runs.values() if not runs.evaluations):
             return None
