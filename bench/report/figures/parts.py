@@ -46,7 +46,7 @@ def patches(rows: DatasetRows) -> Figure | Absent | None:
     def caption(found: Sequence[Arrays]) -> str:
         number = min(MOST_PATCHES, *(one.arrays["patches"].shape[1] for one in found))
         return (
-            f"Patches of {rows.title}'s training images around the places where a part is most probable, at most one"
+            f"Patches of training images of {rows.title} around the places where a part is most probable, at most one"
             f" an image, a row a part ({WHICH}), the surest first, with the classes of their images, which the method"
             f" never saw: the first {number} in order, where the paper selects by hand."
         )
