@@ -6,7 +6,7 @@ from typing import TypeVar
 import pytest
 
 from bench.report.figures import (
-    CURVES,
+    PER_DATASET,
     PER_TABLE,
     PICTURES,
     Absent,
@@ -136,7 +136,7 @@ def test_of_many_seeds_a_few_are_drawn_and_all_are_in_the_mean(left):
 
 def test_nothing_run_gives_no_figure(left):
     empty = on_dataset(row_runs("A"))
-    assert {figure(empty) for figure in (*CURVES, *PICTURES)} == {None}
+    assert {figure(empty) for figure in (*PER_DATASET, *PICTURES)} == {None}
     behind = TableRows(table(row("A", Cell("missing"), seconds=None)), (), (empty,))
     assert {figure(behind) for figure in PER_TABLE} == {None}
     assert draw(behind).figures == ()

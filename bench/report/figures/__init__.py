@@ -7,13 +7,13 @@ here, for they are pixels.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from bench.report.figures import cost, curves, differences, masks, parts, reconstructions
+from bench.report.figures import consistency, cost, curves, differences, masks, parts, reconstructions
 from bench.report.figures.files import write_pictures
 from bench.report.figures.rows import Absent, DatasetRows, TableRows
 from bench.report.model import Figure
 
 __all__ = [
-    "CURVES",
+    "PER_DATASET",
     "PER_TABLE",
     "PICTURES",
     "Absent",
@@ -30,9 +30,10 @@ PER_TABLE: tuple[Callable[[TableRows], Figure | None], ...] = (
     differences.baseline,
     cost.cost,
 )
-CURVES: tuple[Callable[[DatasetRows], Figure | None], ...] = (
+PER_DATASET: tuple[Callable[[DatasetRows], Figure | None], ...] = (
     curves.losses,
     curves.accuracies,
+    consistency.consistency,
 )
 PICTURES: tuple[Callable[[DatasetRows], Figure | Absent | None], ...] = (
     reconstructions.reconstructions,
@@ -89,7 +90,7 @@ def draw(behind: TableRows, album: Album | None = None) -> Drawn:
             run.id for row in rows.rows.values() for run in (*row.pretrains.values(), *row.probes.values())
         }
         if not runs <= album.curved:
-            found += [figure(rows) for figure in CURVES]
+            found += [figure(rows) for figure in PER_DATASET]
         album.curved |= runs
         found += _pictures(rows, name, album)
     return Drawn(

@@ -27,10 +27,10 @@ def masks(rows: DatasetRows) -> Figure | Absent | None:
         groups.setdefault(hashlib.sha256(whole).hexdigest(), []).append(one)
     number = min(_shown(one.arrays["images"]) for one in opened.found)
     caption = (
-        f"The first {count(number, 'test image')} of {rows.title}. Second row: the absolute Laplacian, mean over"
-        " channels. Third: the weight of each pixel's squared error in L_w, the Laplacian averaged over square"
-        " patches and scaled to mean one. Last: the image times its weight. All depend on the image and its input"
-        " scale alone, not on what was learned, so methods that agree in these share a picture."
+        f"{count(number, 'test image')} of {rows.title}, drawn at random. Second row: the absolute Laplacian,"
+        " mean over channels. Third: the weight of each pixel's squared error in L_w, the Laplacian averaged over"
+        " square patches and scaled to mean one. Last: the image times its weight. All depend on the image and"
+        " its input scale alone, not on what was learned, so methods that agree in these share a picture."
         f" {opened.note()}"
     )
     facts = Facts(

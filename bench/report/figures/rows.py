@@ -128,7 +128,7 @@ def open_arrays(
     Args:
         rows: of the table.
         name: of the file.
-        keys: without which an array file is of no use.
+        keys: a file without these is of a method that the figure does not concern.
         runs: a row's runs that ought to have left the file, by seed; none for a row that it does not concern.
         most: rows that are opened.
     """
@@ -141,9 +141,8 @@ def open_arrays(
             beyond.append(row.label)
             continue
         for seed, _, run in done:
-            arrays = run.arrays(name)
-            if arrays is not None and keys <= arrays.keys():
-                found.append(Arrays(row.label, seed, run, arrays))
+            if (arrays := run.arrays(name)) is not None:
+                found += [Arrays(row.label, seed, run, arrays)] if keys <= arrays.keys() else []
                 break
         else:
             missing += [row.label] if done else []
