@@ -117,7 +117,8 @@ def top_patches(maps: Iterable[torch.Tensor], count: int) -> Patches:
         kept = tuple(np.take_along_axis(values, order, 1) for values in both)
         seen, side = seen + len(chunk), chunk.shape[-1]
     assert kept is not None
-    return Patches(*kept, side)
+    probability, image, location = kept
+    return Patches(probability, image, location, side)
 
 
 def centres(location: NDArray[np.integer], side: int, image_size: int) -> NDArray[np.int64]:
