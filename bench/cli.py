@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "show": "Everything about one run.",
     "clean": "Remove what nobody needs any more; asks first.",
     "doctor": "Whether this machine is ready.",
+    "stats": "Whether the statistics keep what they promise.",
 }
 
 

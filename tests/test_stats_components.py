@@ -58,9 +58,9 @@ def test_the_parts_add_up_to_what_the_claim_counts():
     c, whole = stats.variance_components(a, b), stats.claim(a, b)
     assert c is not None
     assert whole is not None
-    assert sum(c.of_mean().values()) == pytest.approx(whole.seed_variance + whole.test_variance)
+    assert sum(c.of_mean().values()) == pytest.approx(whole.spread.error**2)
     assert c.test_set == pytest.approx(whole.test_variance)
-    assert c.one_seed / 3 == pytest.approx(whole.seed_variance)
+    assert c.one_seed / 3 == pytest.approx(whole.spread.likely_seed_variance)
 
 
 def two_way(table):

@@ -35,7 +35,7 @@ def test_predictions_on_shared_images_count_the_images_as_a_sample():
     assert own.by_image
     assert result.by_image
     assert (own.difference, own.half, own.p) == (whole.difference, whole.half, whole.p)
-    assert (own.seed_variance, own.test_variance) == (whole.seed_variance, whole.test_variance)
+    assert (own.seed_variance, own.test_variance) == (whole.spread.likely_seed_variance, whole.test_variance)
 
 
 @pytest.mark.parametrize("fault", ["absent", "one pair absent", "other images", "of another rule"])

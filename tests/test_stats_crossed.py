@@ -80,7 +80,8 @@ def test_claim_is_the_analysis_of_variance_of_statsmodels():
     anova = anova_lm(ols("d ~ C(s) + C(e)", table).fit())
     seed, image, rest = anova["mean_sq"]
     assert c is not None
-    assert c.seed_variance == pytest.approx(max(seed, rest) / 36)
+    assert c.seed_variance == pytest.approx(seed / 36)
+    assert c.least_seed_variance == pytest.approx(rest / 36)
     assert c.test_variance == pytest.approx(max(0, image - rest) / 36)
     assert c.half == pytest.approx(c.spread.half_width())
-    assert c.half == pytest.approx(stats.t_quantile(c.df) * math.sqrt(c.seed_variance + c.test_variance))
+    assert c.half == pytest.approx(stats.t_quantile(c.df) * c.spread.error)

@@ -2,12 +2,12 @@
 
 import math
 
-import numpy as np
 import pytest
 from scipy import integrate, special
 from scipy import stats as reference
 
 from bench.stats import Spread, t_p_value, t_quantile
+from bench.stats.distributions import chi_square_nodes
 
 
 @pytest.mark.parametrize("df", [1, 2, 4, 9, 359])
@@ -49,35 +49,71 @@ def test_no_p_without_a_spread():
         Spread(0.0, 2, 1.0, 99).p_value(1.0)
 
 
-def sizes(reach, df):
+@pytest.mark.parametrize("df", [1, 2, 4, 29])
+@pytest.mark.parametrize("least", [1e-12, 0.05, 0.7, 1.4, 5.0, 1e6])
+def test_the_seeds_part_is_never_below_the_least(df, least):
+    """P by integrating over the chi-square, cut where the least takes over."""
+    spread = Spread(1.0, df, 0.4, math.inf, least)
+    for difference in (0.5, 3.0, 12.0):
+
+        def given(x, difference=difference):
+            variance = max(math.exp(-x), least) + 0.4
+            return (
+                reference.chi2.pdf(df * math.exp(x), df)
+                * df
+                * math.exp(x)
+                * 2
+                * special.ndtr(-difference / math.sqrt(variance))
+            )
+
+        points = sorted({min(max(-math.log(least), -70), 5.0), 0.0})
+        expected = integrate.quad(given, -75, 6, points=points, limit=800, epsabs=1e-12)[0]
+        assert spread.p_value(difference) == pytest.approx(expected, abs=1e-7)
+    assert spread.p_value(spread.half_width()) == pytest.approx(0.05, rel=1e-6)
+    assert spread.half_width() >= Spread(1.0, df, 0.4).half_width() * (1 - 1e-6)
+
+
+def test_seeds_that_come_out_equal_by_luck_leave_what_the_images_say():
+    lucky = Spread(1e-20, 2, 1.0, 1339, least_seed_variance=3.0)
+    assert lucky.measured
+    assert lucky.half_width() == pytest.approx(2 * 1.96, rel=1e-3)
+
+
+def sizes(reach, df, known=0.0):
     """False alarms of a two-sided test for seeds' shares of the true variance, the test images' part known.
 
-    `reach(seed_variance, test_variance)` is the half width that the test takes from an estimate.
+    `reach(seed_variance, test_variance, least)` is the half width that the test takes from an estimate; `known` is
+    the part of the seeds' variance that the images tell.
     """
-    drawn = special.chdtri(df, 1 - (np.arange(200) + 0.5) / 200) / df
+    drawn = [(w, weight) for w, weight in zip(*chi_square_nodes(df), strict=True) if weight > 1e-6]
     return [
-        float(np.mean([2 * special.ndtr(-reach(r * w, 1 - r)) for w in drawn]))
-        for r in (0.02, 0.2, 0.5, 0.8, 0.95, 0.99)
+        sum(weight * 2 * float(special.ndtr(-reach(r * w, 1 - r, r * known))) for w, weight in drawn)
+        for r in (0.02, 0.2, 0.5, 0.8, 0.99)
     ]
 
 
 @pytest.mark.parametrize("df", [1, 2, 4])
 @pytest.mark.parametrize("alpha", [0.05, 0.005])
-def test_the_share_of_false_alarms_is_at_most_the_level(df, alpha):
-    ours = sizes(lambda seed, test: Spread(seed, df, test).half_width(1 - alpha), df)
-    assert max(ours) <= alpha * 1.01
-    assert ours[-1] >= 0.8 * alpha
+@pytest.mark.parametrize("known", [0.0, 0.5])
+def test_the_share_of_false_alarms_is_at_most_the_level(df, alpha, known):
+    def ours(seed, test, least):
+        return Spread(seed, df, test, least_seed_variance=least).half_width(1 - alpha)
+
+    found = sizes(ours, df, known)
+    assert max(found) <= alpha * 1.01
+    if not known:
+        assert found[-1] >= 0.8 * alpha
 
 
 def test_satterthwaites_degrees_of_freedom_promise_more_than_they_hold():
     """Why the interval has not the usual approximation."""
 
     def satterthwaite(df):
-        def reach(seed, test):
+        def reach(seed, test, _):
             return t_quantile(min(1e6, (seed + test) ** 2 / (seed**2 / df))) * math.sqrt(seed + test)
 
         return max(sizes(reach, df))
 
-    assert satterthwaite(1) > 0.12
+    assert satterthwaite(1) > 0.11
     assert satterthwaite(2) > 0.07
     assert satterthwaite(4) > 0.055

@@ -23,7 +23,8 @@ class Claim:
         df: degrees of freedom of the Student's t that reaches as far: half = t(df) * standard error.
         p: two-sided.
         n: pretraining seeds in common.
-        seed_variance: the seeds' share of the variance of `difference`.
+        seed_variance: the seeds' share of the variance of `difference`, as estimated from their means.
+        least_seed_variance: what that cannot be below, known from the single images.
         test_variance: the test sample's share, which no number of seeds makes smaller.
         images: number of test images.
     """
@@ -34,13 +35,16 @@ class Claim:
     p: float
     n: int
     seed_variance: float
+    least_seed_variance: float
     test_variance: float
     images: int
 
     @property
     def spread(self) -> Spread:
         """The two variances with their degrees of freedom."""
-        return Spread(self.seed_variance, self.n - 1, self.test_variance, self.images - 1)
+        return Spread(
+            self.seed_variance, self.n - 1, self.test_variance, self.images - 1, self.least_seed_variance
+        )
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,10 @@ def spread_of(tables: Sequence[np.ndarray]) -> tuple[float, Spread]:
     For one table D [S seeds, E images] the two-way mean squares give, without bias but for the cut at zero,
 
         Var(mean D) = seed_variance + test_variance
-        seed_variance = max(MS_seed, MS_rest) / (S * E)          on S - 1 degrees of freedom
+        seed_variance = MS_seed / (S * E)                        on S - 1 degrees of freedom
         test_variance = max(0, MS_image - MS_rest) / (S * E)     on E - 1
+
+    and MS_rest / (S * E), on so many degrees of freedom that it is known, is the least that the first can be.
 
     Several tables are of the same seeds on images of different test sets: their sum varies with the seeds as one
     number a seed, and with the images as independent samples.
@@ -124,8 +130,8 @@ def spread_of(tables: Sequence[np.ndarray]) -> tuple[float, Spread]:
     rest = sum(ms.rest / ms.images for ms in squares)
     test = sum(max(0.0, ms.image - ms.rest) / ms.images for ms in squares)
     fewest = min(ms.images for ms in squares)
-    seed = max(float(by_seed.var(ddof=1)), rest)
-    return float(by_seed.mean()), Spread(seed / seeds, seeds - 1, test / seeds, fewest - 1)
+    seed = float(by_seed.var(ddof=1))
+    return float(by_seed.mean()), Spread(seed / seeds, seeds - 1, test / seeds, fewest - 1, rest / seeds)
 
 
 def claim(correct_a: Correct, correct_b: Correct, level: float = LEVEL) -> Claim | None:
@@ -164,6 +170,7 @@ def claim(correct_a: Correct, correct_b: Correct, level: float = LEVEL) -> Claim
         p=spread.p_value(difference),
         n=seeds,
         seed_variance=spread.seed_variance,
+        least_seed_variance=spread.least_seed_variance,
         test_variance=spread.test_variance,
         images=images,
     )
