@@ -3,6 +3,7 @@
 Device, threads, workers and paths are not in it: they do not change what a cell means.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -201,11 +202,27 @@ def _flip(dataset: str, otherwise: bool) -> bool:
         return otherwise
 
 
+@functools.cache
+def _default_config(method: str, dataset: str, protocol: str) -> dict[str, Any]:
+    return method_config(method, dataset, protocol, {})
+
+
+def changed_settings(pretrain: Mapping[str, Any]) -> list[str]:
+    """The settings of a pretraining's method that are not the defaults of the nearest protocol: ["num_parts=8"]."""
+    method, dataset = pretrain["method"], str(pretrain["dataset"]["name"])
+    if method not in methods.METHODS:
+        return []
+    config = pretrain["method_config"]
+    defaults = [_default_config(method, dataset, protocol) for protocol in PROTOCOLS]
+    # Most cells have their defaults, and there may be ten thousand of them.
+    return [] if config in defaults else min((differences(config, one, "") for one in defaults), key=len)
+
+
 def _pretrain_variant(config: Mapping[str, Any], protocol: str) -> list[str]:
     method, dataset = config["method"], str(config["dataset"]["name"])
     if method not in methods.METHODS:
         return []
-    default = method_config(method, dataset, protocol, {})
+    default = _default_config(method, dataset, protocol)
     parts = differences(config["method_config"], default, "")
     train = config["train"]
     if train["epochs"]:

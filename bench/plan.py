@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.config import config_id, evaluate_config, pretrain_config, probe_config
+from bench.config import changed_settings, config_id, evaluate_config, pretrain_config, probe_config
 from bench.data.fractions import typed_name
 from bench.errors import UsageError
 from bench.evaluations import registry as evaluations
@@ -84,12 +84,15 @@ class Cell:
 
 
 def label(config: Mapping[str, Any]) -> str:
-    """What a person calls a cell, such as "patchvae cifar100 seed 0 conv1-5"."""
-    name = typed_name(config["dataset"])
+    """What a person calls a cell, such as "patchvae cifar100 seed 0 conv1-5".
+
+    Settings of the method that are not its defaults follow its name: "patchvae (num_parts=8) cifar100 ...".
+    """
+    name, pretrain = typed_name(config["dataset"]), pretraining(config)
+    changed = ",".join(changed_settings(pretrain))
+    words = [pretrain["method"], *([f"({changed})"] if changed else []), name, "seed", str(pretrain["seed"])]
     if config["kind"] == "pretrain":
-        return f"{config['method']} {name} seed {config['seed']} pretrain"
-    pretrain = config["pretrain"]
-    words = [pretrain["method"], name, "seed", str(pretrain["seed"])]
+        return " ".join([*words, "pretrain"])
     if pretrain["dataset"] != config["dataset"]:
         words.append(f"from {typed_name(pretrain['dataset'])}")
     if config["kind"] == "evaluate":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError, choice_error
+from bench.evaluations.registry import EVALUATIONS
 from bench.plan import Cell, Group, Plan, Selection, make_plan
 from bench.selection import freeze_points, select
 from bench.settings import parse_settings
@@ -175,7 +176,7 @@ def _plan(table: Table, restriction: Restriction, shelf: Sources) -> TablePlan:
             table, backbone, f"table {table.name} has no column of these freeze points; it has {points}"
         )
     names = restriction.datasets or _own_datasets(table, shelf)
-    left_out: list[str] = []
+    left_out = _not_computed(table, restriction.base.evaluations)
     alike: dict[str, tuple[Selection, list[Row]]] = {}
     for row in rows:
         settings = _settings(table, row, restriction.base.settings)
@@ -222,6 +223,20 @@ def _freezes(table: Table, restriction: Restriction, backbone: str) -> list[str]
         )
     chosen = points if restriction.probes is None else select("freeze point", restriction.probes, points)
     return [freeze for freeze in table.freezes if freeze in chosen]
+
+
+def _not_computed(table: Table, chosen: Sequence[str]) -> list[str]:
+    """A line for the columns of evaluations that are not done unless somebody asks for them."""
+    asked = [
+        metric
+        for metric in table.metrics
+        if not metric.probed and metric.source not in chosen
+        if metric.source not in EVALUATIONS or EVALUATIONS[metric.source].on_request
+    ]
+    if not asked:
+        return []
+    titles = ", ".join(metric.title for metric in asked)
+    return [f"table {table.name}: {titles} is not computed unless it is asked for: `bench list evaluations`"]
 
 
 def _missing(name: str, shelf: Sources) -> str:

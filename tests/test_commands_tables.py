@@ -9,6 +9,7 @@ from bench import asked
 from bench.cli import main
 from bench.commands import table_words
 from bench.commands.status_next import run_words
+from bench.plan import Selection, make_plan
 from bench.records import load_runs
 
 # Everything that a table takes: no other file knows of it.
@@ -132,6 +133,35 @@ def test_tables_are_on_record_and_asked_for_again_by_the_same_line(own, bench, t
     words = ["--table", "1", "--study", own, "-s", "1", "--preset", "smoke", *SHORT]
     assert all(run_words(one) == words for one in found.values())
     assert facts(bench("status", "--json"))["cells"]
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Two tables on record that share a pretraining and a probe."""
+    selection = Selection(("random",), ("digits",), (0,), probes=("conv1", "conv1-5"), preset="smoke")
+    plan = make_plan(selection)
+    pretrain, conv1, whole = plan.cells
+    cells = {"own/1": [pretrain.id, conv1.id, whole.id], "own/3": [pretrain.id, whole.id]}
+    asked.record(tmp_path / "results", plan, selection, None, asked.Tables(cells, ()))
+    return pretrain, conv1, whole
+
+
+def test_known_cells_are_chosen_by_the_tables_that_they_are_of(recorded, bench):
+    pretrain, _, whole = recorded
+    for table, cells in (("1", recorded), ("own/3", (pretrain, whole)), ("all,!1,!own/1", (pretrain, whole))):
+        found = facts(bench("status", "--table", table, "--json"))["cells"]
+        assert [one["id"] for one in found] == [cell.id for cell in cells], table
+    code, printed = bench("status", "--table", "5")
+    assert code == 2
+    assert "unknown table '5'" in printed.err
+
+
+def test_where_no_table_was_asked_for_a_table_chooses_nothing(bench, tmp_path):
+    selection = Selection(("random",), ("digits",), (0,), probes=("conv1",), preset="smoke")
+    asked.record(tmp_path / "results", make_plan(selection), selection, None)
+    code, printed = bench("status", "--table", "3")
+    assert code == 2
+    assert "nothing was asked for as a table here" in printed.err
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,18 @@ def test_every_cell_is_there_once():
     assert len(ids) == len(set(ids)) == len(plan) == 3 * (12 + 3 * (11 * 3 + 1))
 
 
+def test_a_cell_is_called_by_the_settings_that_are_not_its_methods_own():
+    plan = make_plan(
+        replace(SMALL, methods=("patchvae",), seeds=(0,), settings={"num_parts": 4, "part_dim": 6})
+    )
+    assert labels(plan)[:2] == [
+        "patchvae (num_parts=4) digits seed 0 pretrain",
+        "patchvae (num_parts=4) digits seed 0 conv1",
+    ]
+    plan = make_plan(replace(SMALL, methods=("patchvae",), seeds=(0,), protocol="reference"))
+    assert labels(plan)[0] == "patchvae digits seed 0 pretrain"
+
+
 def test_probe_seeds_are_crossed_with_pretraining_seeds_and_default_to_them():
     plan = make_plan(replace(SMALL, methods=("random",), probes=("conv1",), seeds=(5,)))
     assert [cell.config["seed"] for cell in plan.cells] == [5, 5]

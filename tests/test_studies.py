@@ -148,6 +148,15 @@ def test_an_exception_is_left_out_on_its_data_set_alone():
     assert len(pairs) == 7
 
 
+def test_what_evaluations_measure_may_be_a_column():
+    assert METRICS["psnr"].source == "reconstruction"
+    assert METRICS["knn_top1"].percent
+    assert METRICS["knn_top1"].unit == METRICS["top1"].unit == "%"
+    assert METRICS["rate"].higher_is_better is None
+    assert METRICS["distortion"].higher_is_better is False
+    assert not any("*" in name for name in METRICS)
+
+
 def claim_of(**changes):
     fields = {"name": "a-claim", "text": "", "quote": "", "where": "", "contrasts": (Contrast("a", "b"),)}
     return Claim(**fields | changes)

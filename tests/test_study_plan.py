@@ -191,6 +191,22 @@ def test_the_tables_own_data_sets_are_run_where_none_is_named():
     assert {cell.source for cell in plan.cells} == {"digits"}
 
 
+def test_a_table_of_reconstructions_is_pretrainings_and_their_evaluations():
+    base = replace(BASE, evaluations=("features", "reconstruction"))
+    (plan,) = planned("7", replace(HERE, base=base, backbone="resnet9"))
+    judged = [cell.config["evaluation"] for cell in row_cells(plan, "β-VAE") if cell.kind == "evaluate"]
+    assert judged == ["features", "reconstruction"] * 2
+    assert "probe" not in {cell.kind for cell in plan.cells}
+
+
+def test_a_column_that_nobody_asked_to_compute_is_told_of(monkeypatch):
+    monkeypatch.setattr("bench.study_plan.EVALUATIONS", {})
+    (plan,) = planned("7", replace(HERE, backbone="resnet9"))
+    assert plan.left_out[0].startswith("table 7: PSNR, FID, SSIM is not computed unless it is asked for")
+    (plan,) = planned("3")
+    assert plan.left_out == ()
+
+
 def own(**changes):
     fields: dict[str, Any] = {"title": "mine", "method": "patchvae"}
     table = replace(

@@ -8,6 +8,7 @@ from bench.asked import absolute_source
 from bench.data import registry as datasets
 from bench.data.folders import PREFIX, split_size
 from bench.data.fractions import FRACTION, split_fraction, typed_name
+from bench.errors import UsageError
 from bench.evaluations.registry import EVALUATIONS, NONE
 from bench.plan import Cell, pretraining
 from bench.protocols import preset_epochs
@@ -55,6 +56,8 @@ def make_tests(given: Mapping[str, Any], known: Mapping[str, Known]) -> Tests:
         tests.judging.append(_on_datasets(given["dataset_names"], known))
     if given["probes"] or given["evaluate"]:
         tests.judging.append(_by_name(given, known))
+    if given["tables"]:
+        tests.judging.append(_of_tables(given["tables"], known))
     if given["probe_seeds"] is not None:
         count = given["probe_seeds"]
         tests.judging.append(lambda one: one.cell.kind != "probe" or one.cell.config["seed"] < count)
@@ -98,6 +101,20 @@ def _by_name(given: Mapping[str, Any], known: Mapping[str, Known]) -> Test:
     elif not given["probes"]:
         chosen["probe"] = _names(known, "probe")
     return lambda one: judged_by(one.cell) in chosen.get(one.cell.kind, ())
+
+
+def _of_tables(texts: tuple[str, ...], known: Mapping[str, Known]) -> Test:
+    """Tables as "study/table", or by their number, which is then that of any study."""
+    whole = dict.fromkeys(name for one in known.values() if one.asked for name in one.asked.tables)
+    if not whole:
+        raise UsageError("nothing was asked for as a table here: `bench run --table` does")
+    chosen = select("table", texts, {**whole, **dict.fromkeys(name.partition("/")[2] for name in whole)})
+
+    def test(one: Known) -> bool:
+        mine = one.asked.tables if one.asked is not None else ()
+        return any(name in chosen or name.partition("/")[2] in chosen for name in mine)
+
+    return test
 
 
 def _names(known: Mapping[str, Known], kind: str) -> dict[str, None]:

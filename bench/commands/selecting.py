@@ -32,6 +32,7 @@ _OPTIONS = (
     click.option("-s", "--seeds", metavar="SEEDS", help="3 is 0,1,2; 2-4 is 2,3,4; 0,7 is those two."),
     click.option("--probes", multiple=True, metavar="NAMES", help="Freeze points, and the pretrainings of these."),
     click.option("--evaluate", multiple=True, metavar="NAMES", help="Evaluations, and the pretrainings of these."),
+    click.option("--table", "tables", multiple=True, metavar="NAMES", help="Asked for as these: 3, patchvae/3."),
     click.option("--pretrain-on", metavar="NAME", help="Pretrained on this data set."),
     click.option("--probe-seeds", type=click.IntRange(1, 10_000), metavar="N", help="Probe seeds 0..N-1."),
     click.option("--backbone", metavar="NAME", help="Of this network."),
@@ -43,8 +44,8 @@ _OPTIONS = (
 )  # fmt: skip
 _FLAGS = {
     "method_names": "-m", "dataset_names": "-d", "seeds": "-s", "probes": "--probes", "pretrain_on": "--pretrain-on",
-    "evaluate": "--evaluate", "probe_seeds": "--probe-seeds", "backbone": "--backbone", "preset": "--preset",
-    "protocol": "--protocol", "pairs": "--set",
+    "evaluate": "--evaluate", "tables": "--table", "probe_seeds": "--probe-seeds", "backbone": "--backbone",
+    "preset": "--preset", "protocol": "--protocol", "pairs": "--set",
 }  # fmt: skip
 
 

@@ -1,6 +1,9 @@
 """What a column of a table may print: where the number comes from, its unit, and which way is better."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from bench.evaluations.registry import EVALUATIONS
 
 
 @dataclass(frozen=True)
@@ -29,19 +32,26 @@ class Metric:
         return self.source == "probe"
 
 
-METRICS: dict[str, Metric] = {
-    row.name: row
-    for row in [
-        Metric("top1", "Top-1", "%", True, "probe", percent=True),
-        Metric("top5", "Top-5", "%", True, "probe", percent=True),
-        Metric("psnr", "PSNR", "dB", True, "reconstruction"),
-        Metric("ssim", "SSIM", "", True, "reconstruction"),
-        Metric("rate", "Rate", "nats an image", None, "reconstruction"),
-        Metric("distortion", "Distortion", "squared error an image", False, "reconstruction"),
-        Metric("fid", "FID", "", False, "fid"),
-        Metric("kid", "KID", "", False, "fid"),
-        Metric("knn_top1", "kNN top-1", "%", True, "features", percent=True),
-        Metric("linear_top1", "Linear top-1", "%", True, "features", percent=True),
-        Metric("parts_alive", "Parts alive", "parts", None, "parts"),
-    ]
-}
+_PROBE = (
+    Metric("top1", "Top-1", "%", True, "probe", percent=True),
+    Metric("top5", "Top-5", "%", True, "probe", percent=True),
+)
+# What papers print; an evaluation of the same name that computes them takes their place.
+_PRINTED = (
+    Metric("fid", "FID", "", False, "fid"),
+    Metric("kid", "KID", "", False, "fid"),
+)
+_BETTER = {"higher": True, "lower": False, "neither": None}
+
+
+def _of_evaluations() -> Iterator[Metric]:
+    for evaluation in EVALUATIONS.values():
+        for one in evaluation.metrics:
+            # A pattern stands for what a method calls its own terms: no table is about those.
+            if "*" not in one.name:
+                share = one.unit == "share"
+                unit = "%" if share else one.unit
+                yield Metric(one.name, one.title, unit, _BETTER[one.better], evaluation.name, share)
+
+
+METRICS: dict[str, Metric] = {row.name: row for row in (*_PROBE, *_PRINTED, *_of_evaluations())}
