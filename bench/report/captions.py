@@ -175,8 +175,8 @@ def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
             lines.append(f"Not run of the paper's table: {', '.join(absent)}.")
     if any(cell.why for row in rows for cell in row.cells):
         lines.append(
-            "No weights: FID and KID need the user's own Inception weights (--fid-weights); without them nothing is put"
-            " in their place."
+            "No weights: FID and KID need the user's own Inception weights (--fid-weights); nothing is put in"
+            " their place without them."
         )
     runs = {run.id: run for row in sheet.rows for r in row.runs.values() for run in r.all_runs()}
     done = [run for run in runs.values() if run.result is not None]
