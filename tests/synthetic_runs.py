@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.config import SCHEMA, config_id, pretrain_config, probe_config
+from bench.config import SCHEMA, config_id, evaluate_config, pretrain_config, probe_config
+from bench.evaluations.registry import EVALUATIONS
 
 FLIPPED = ("miniplaces", "indoor67", "places205", "imagenet")
 LEVELS = {"conv1": 0.44, "conv1-3": 0.40, "conv1-5": 0.29, "none": 0.55}
@@ -130,13 +131,15 @@ class Runs:
             np.savez(attempt / "predictions.npz", **arrays)  # pyright: ignore[reportArgumentType]
         return folder.name
 
-    def evaluation(self, pretrain, name, metrics, *, dataset=None, size=32, state="done", scale="imagenet"):
+    def evaluation(self, pretrain, name, metrics, *, dataset=None, size=32, state="done", settings=None):
         """An evaluation of a pretraining with chosen metrics."""
-        dataset = dataset or pretrain["dataset"]["name"]
-        config = {
+        config = evaluate_config(
+            pretrain, identity(dataset or pretrain["dataset"]["name"]), image_size=size, evaluation=name,
+            settings=settings,
+        ) if name in EVALUATIONS else {
             "schema": SCHEMA, "kind": "evaluate", "evaluation": name, "evaluation_version": 1, "pretrain": pretrain,
-            "pretrain_id": config_id(pretrain), "dataset": identity(dataset), "image_size": size,
-            "seed": pretrain["seed"], "evaluate": {"scale": scale},
+            "pretrain_id": config_id(pretrain), "dataset": identity(dataset or pretrain["dataset"]["name"]),
+            "image_size": size, "seed": pretrain["seed"], "evaluate": {},
         }  # fmt: skip
         folder, attempt = self._folder(config, state, None, "aaaa", "cpu")
         if state == "done":

@@ -10,13 +10,15 @@ from bench.errors import UsageError, choice_error
 from bench.files import write_bytes
 from bench.records import Run, load_runs
 from bench.report import captions
+from bench.report.baseline import check_baseline
 from bench.report.claims import judge_claims
 from bench.report.collect import panels
 from bench.report.details import confusions, details
+from bench.report.leftover import leftover_sheets
 from bench.report.model import Claim, Plain, Report, Source, Table
 from bench.report.panel import dataset_title, spec
 from bench.report.predictions import Predictions
-from bench.report.sheets import Sheet, sheets
+from bench.report.sheets import Sheet, study_sheets
 from bench.report.tabulate import tabulate
 from bench.report.words import number_ranges, seeds_named
 from bench.studies import STUDIES, Study
@@ -55,10 +57,11 @@ def build(
     problems: list[str] = []
     runs = load_runs(results, on_broken=problems.append)
     found, idle = panels(runs)
-    named = _named(sheets(found, study, rule))
+    declared = study_sheets(found, study, rule)
+    named = _named([*declared, *leftover_sheets(found, declared, rule)])
     predictions = Predictions()
     if baseline is not None:
-        _check_baseline(baseline, list(named.values()))
+        check_baseline(baseline, list(named.values()))
     tables = {name: tabulate(sheet, name, predictions, baseline) for name, sheet in named.items()}
     titled = _titled(tables, named)
     claims = tuple(c for name, sheet in named.items() for c in judge_claims(sheet, name, predictions))
@@ -104,12 +107,6 @@ def _titled(tables: dict[str, Table], named: dict[str, Sheet]) -> list[Table]:
         else dataclasses.replace(table, title=f"{table.title} ({captions.setting(named[name])})")
         for name, table in tables.items()
     ]
-
-
-def _check_baseline(baseline: str, found: Sequence[Sheet]) -> None:
-    known = {name: None for sheet in found for row in sheet.rows for name in (row.method, row.label)}
-    if known and baseline not in known:
-        raise choice_error("baseline", baseline, known)
 
 
 def _with_figures(

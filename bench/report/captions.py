@@ -68,7 +68,7 @@ def title(sheet: Sheet) -> str:
     """A table's heading."""
     if sheet.table is not None:
         return f"Table {sheet.table.name}. {sheet.table.title}"
-    return _size(sheet.panels[0])
+    return _size(sheet.panels[0]) + (f": {sheet.what}" if sheet.what else "")
 
 
 def setting(sheet: Sheet) -> str:
@@ -178,6 +178,7 @@ def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
             "No weights: FID and KID need the user's own Inception weights (--fid-weights); nothing is put in"
             " their place without them."
         )
+    lines += [line for panel in sheet.panels for line in panel.left_out]
     runs = {run.id: run for row in sheet.rows for r in row.runs.values() for run in r.all_runs()}
     done = [run for run in runs.values() if run.result is not None]
     sources = {str(run.provenance.get("source_hash")) for run in done if run.provenance.get("source_hash")}

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from bench.config import stripped, variant
-from bench.protocols import PROTOCOLS
+from bench.protocols import PROTOCOLS, ProbeSettings
 from bench.records import Run
+from bench.report.evaluated import Evaluations
 from bench.report.model import RowGroup
 from bench.report.panel import Panel, RowRuns, dataset_title, spec
 from models.registry import METHODS, MethodSpec
@@ -74,11 +75,13 @@ def _label(pretrain: dict[str, Any], dataset: dict[str, Any], own_variant: str) 
 
 
 def _new_row(pretrain: dict[str, Any], dataset: dict[str, Any], full_variant: str) -> RowRuns:
-    own = ",".join(
-        part for part in full_variant.split(",") if part and not part.startswith(("pretrain.", "probe."))
-    )
+    parts = [part for part in full_variant.split(",") if part]
+    own = ",".join(part for part in parts if not part.startswith(("pretrain.", "probe.")))
+    foreign = spec(pretrain["method"]).trained and not own_pretraining(pretrain, dataset)
+    loops = ",".join(part for part in parts if foreign and part.startswith("pretrain."))
+    named = ",".join(part for part in (own, loops) if part)
     group = _group(spec(pretrain["method"]))
-    return RowRuns(pretrain["method"], _label(pretrain, dataset, own), own, group, pretrain)
+    return RowRuns(pretrain["method"], _label(pretrain, dataset, named), own, group, pretrain, loops)
 
 
 def _order(run: Run, panel: Panel) -> tuple[bool, bool, str]:
@@ -115,6 +118,7 @@ class _Desk:
         self.found: dict[tuple[str, str], Panel] = {}
         self.by_probe: dict[str, list[Panel]] = {}
         self.by_pretrain: dict[str, list[tuple[Panel, RowRuns]]] = {}
+        self.evaluations = Evaluations()
 
     def open(self, config: dict[str, Any], keys: tuple[str, str]) -> Panel:
         """The panel of a probe."""
@@ -159,34 +163,37 @@ class _Desk:
         dataset, pretrain = config["dataset"], config["pretrain"]
         # An evaluation of the whole method sees its images as pretraining did, whatever a probe does.
         scale = config["evaluate"].get("scale")
-        rows = [
-            row
+        places = [
+            (panel, row)
             for panel, row in self.by_pretrain.get(config["pretrain_id"], [])
             if panel.dataset == dataset and scale in (None, _scale(panel))
         ]
-        for row in rows or [self._unprobed(config, scale or pretrain["train"]["scale"])]:
-            key = (config["evaluation"], pretrain["seed"])
-            known = row.evaluations.get(key)
-            if known is None or (known.result is None, known.id) > (run.result is None, run.id):
-                row.evaluations[key] = run
+        for panel, row in places or self._unprobed(config, scale or pretrain["train"]["scale"]):
+            self.evaluations.add(panel, row, run, config)
 
-    def _unprobed(self, config: dict[str, Any], scale: str) -> RowRuns:
+    def _unprobed(self, config: dict[str, Any], scale: str) -> list[tuple[Panel, RowRuns]]:
+        """Where an evaluation stands whose pretraining nobody has probed on its data set."""
         pretrain, dataset = config["pretrain"], config["dataset"]
-        keys = (_key([dataset, config["image_size"], scale]), _train_key(pretrain))
+        keys = (
+            _key([dataset, config["image_size"], scale, pretrain["backbone"]]),
+            _train_key(pretrain),
+        )
+        fitting = [keys] if keys in self.found else []
         if not own_pretraining(pretrain, dataset):
-            keys = next((known for known in self.found if known[0] == keys[0]), keys)
-        if keys not in self.found:
-            protocol = next(
-                name for name, p in PROTOCOLS.items() if p.probe.get("scale", "imagenet") == scale
-            )
+            fitting = [known for known in self.found if known[0] == keys[0]]
+        if not fitting:
+            protocol = next(name for name in PROTOCOLS if _protocol_scale(name) == scale)
             self.found[keys] = Panel(dataset, config["image_size"], pretrain, None, protocol)
-        return self.row(self.found[keys], config, pretrain)
+            fitting = [keys]
+        return [(self.found[known], self.row(self.found[known], config, pretrain)) for known in fitting]
+
+
+def _protocol_scale(protocol: str) -> str:
+    return PROTOCOLS[protocol].probe.get("scale", ProbeSettings.scale)
 
 
 def _scale(panel: Panel) -> str:
-    if panel.probe is not None:
-        return panel.probe["probe"]["scale"]
-    return PROTOCOLS[panel.protocol].probe.get("scale", "imagenet")
+    return _protocol_scale(panel.protocol) if panel.probe is None else panel.probe["probe"]["scale"]
 
 
 def panels(runs: Iterable[Run]) -> tuple[list[Panel], list[Run]]:
@@ -210,6 +217,7 @@ def panels(runs: Iterable[Run]) -> tuple[list[Panel], list[Run]]:
         desk.place_probe(run, config)
     for run, config in sorted(kinds["evaluate"], key=late):
         desk.place_evaluation(run, config)
+    desk.evaluations.settle()
     found = desk.found
     shown = {id(run) for panel in found.values() for run in panel.all_runs()}
     idle = [

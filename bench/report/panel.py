@@ -27,13 +27,17 @@ EvaluationKey = tuple[str, int]
 
 @dataclass
 class RowRuns:
-    """The runs of one row: its probes by freeze point and seeds, its pretrainings and evaluations by seed."""
+    """The runs of one row: its probes by freeze point and seeds, its pretrainings and evaluations by seed.
+
+    `loops` is what was set in the pretraining loop of a row that was pretrained on another data set.
+    """
 
     method: str
     label: str
     variant: str
     group: RowGroup
     pretrain: dict[str, Any]
+    loops: str = ""
     probes: dict[CellKey, Run] = field(default_factory=dict)
     pretrains: dict[int, Run] = field(default_factory=dict)
     evaluations: dict[EvaluationKey, Run] = field(default_factory=dict)
@@ -54,6 +58,7 @@ class Panel:
         probe: the same of a probe; None where nothing was probed.
         protocol: of the probes; where there are none, the one whose input the evaluations had.
         rows: by what tells them apart.
+        left_out: a line for evaluations that have other settings than those that are shown.
     """
 
     dataset: dict[str, Any]
@@ -62,6 +67,7 @@ class Panel:
     probe: dict[str, Any] | None
     protocol: str
     rows: dict[str, RowRuns] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
 
     def all_runs(self) -> list[Run]:
         """Every run in it."""

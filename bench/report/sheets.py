@@ -1,4 +1,4 @@
-"""Panels sorted into tables: those that a study declares, and one a panel for the runs that no table of it has.
+"""Panels sorted into the tables that a study declares.
 
 Panels may share a table where they differ in nothing but the data set: one protocol, one backbone, the same
 settings, the same preset or the same epochs. So no column, and no claim, ever mixes two of these.
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bench.report.matching import declared_runs
+from bench.report.matching import alike, declared_runs
 from bench.report.model import Column, RowGroup
 from bench.report.panel import (
     END_TO_END,
@@ -16,17 +16,14 @@ from bench.report.panel import (
     RowRuns,
     cell_runs,
     default_rule,
-    depth,
     freeze_title,
     spec,
-    value_of,
 )
 from bench.report.words import count
 from bench.studies import Column as StudyColumn
 from bench.studies import Row as StudyRow
 from bench.studies import Study
 from bench.studies import Table as StudyTable
-from bench.studies.metrics import METRICS
 
 # The evaluation that needs weights which nobody but the user can give.
 WEIGHTED = "fid"
@@ -67,6 +64,7 @@ class Sheet:
         columns: of the table.
         places: for each column the number of its panel.
         rows: in the order of printing.
+        what: what it shows, where it is no table of a study and not of accuracies.
     """
 
     table: StudyTable | None
@@ -74,6 +72,7 @@ class Sheet:
     columns: tuple[Column, ...]
     places: tuple[int, ...]
     rows: list[SheetRow]
+    what: str = ""
 
     def runs(self, row: SheetRow, column: int) -> RowRuns | None:
         """What stands behind a row in a column."""
@@ -146,6 +145,8 @@ def _study_sheet(table: StudyTable, group: Sequence[Panel], rule: str | None) ->
         runs = {i: found for i, panel in enumerate(group) if (found := declared_runs(row, panel)) is not None}
         if runs:
             first = next(iter(runs.values()))
+            # Pretrained elsewhere: for as long, and in the same way, on every data set.
+            runs = {i: found for i, found in runs.items() if row.pretrain_on is None or alike(first, found)}
             origin = row.pretrain_on or ""
             rows.append(SheetRow(_label(row, first), row.title, row.method, first.group, "", origin, runs))
     kept = sorted({i for row in rows for i in row.runs})
@@ -235,46 +236,8 @@ def _foreign(runs: RowRuns, panel: Panel) -> bool:
     return spec(runs.method).trained and runs.pretrain["dataset"] != panel.pretrain["dataset"]
 
 
-def _own_sheet(panel: Panel, hidden: set[int], rule: str | None) -> Sheet | None:
-    """A table of the rows of a panel that stand in no other, beside the defaults of their methods."""
-    left = {
-        runs.method
-        for runs in panel.rows.values()
-        if id(runs) not in hidden and (runs.probes or runs.evaluations)
-    }
-    chosen = [runs for runs in panel.rows.values() if runs.method in left or id(runs) not in hidden]
-    if not left:
-        return None
-    points = {freeze for row in chosen for freeze, _ in row.probes}
-    if points - {END_TO_END}:
-        points.discard(END_TO_END)
-    own = rule or default_rule(panel)
-    columns = [
-        Column(panel.name, point, "top1", freeze_title(point), panel.title, own)
-        for point in sorted(points, key=lambda p: (depth(p), p))
-    ] or [
-        Column(panel.name, None, metric.name, metric.title, panel.title)
-        for metric in METRICS.values()
-        if not metric.probed
-        and any(value_of(run, "", metric) is not None for row in chosen for run in row.evaluations.values())
-    ]
-    rows = [
-        SheetRow(
-            runs.label,
-            "",
-            runs.method,
-            runs.group,
-            runs.variant,
-            str(runs.pretrain["dataset"]["name"]),
-            {0: runs},
-        )
-        for runs in chosen
-    ]
-    return Sheet(None, (panel,), tuple(columns), (0,) * len(columns), rows)
-
-
-def sheets(panels: Sequence[Panel], study: Study | None, rule: str | None) -> list[Sheet]:
-    """All tables, those of the study first, by number.
+def study_sheets(panels: Sequence[Panel], study: Study | None, rule: str | None) -> list[Sheet]:
+    """The tables of a study that runs are there for, by number.
 
     Args:
         panels: as `bench.report.collect.panels` sorted them.
@@ -282,7 +245,6 @@ def sheets(panels: Sequence[Panel], study: Study | None, rule: str | None) -> li
         rule: how to select the epoch; None is each protocol's own.
     """
     found: list[Sheet] = []
-    hidden: set[int] = set()
     groups = groups_of(panels)
     for number, table in enumerate(study.tables if study else ()):
         for group in groups:
@@ -291,7 +253,5 @@ def sheets(panels: Sequence[Panel], study: Study | None, rule: str | None) -> li
                 continue
             if number == 0:
                 _adopt(sheet, study)
-            hidden |= {id(runs) for row in sheet.rows for runs in row.runs.values()}
             found.append(sheet)
-    own = [sheet for panel in panels if (sheet := _own_sheet(panel, hidden, rule)) is not None]
-    return found + own
+    return found

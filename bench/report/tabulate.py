@@ -1,10 +1,12 @@
 """A sheet of runs made into a table: its cells with their intervals, and what stands beside them."""
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 
 from bench import stats
 from bench.records import Run
 from bench.report import captions
+from bench.report.baseline import baseline_row
 from bench.report.gaps import gaps
 from bench.report.judge import against_baseline, beaten_by_random, mark
 from bench.report.model import Cell, CellState, Column, Cost, Row, Table
@@ -26,7 +28,7 @@ def tabulate(sheet: Sheet, name: str, predictions: Predictions, baseline: str | 
     pairs = expected_pairs(sheet)
     rows = [_row(sheet, row, pairs) for row in sheet.rows]
     rows = mark(sheet, rows)
-    base = _baseline(sheet, baseline)
+    base = baseline_row(sheet, baseline)
     if base is not None:
         rows = against_baseline(sheet, rows, base, predictions)
     counts = [c.estimate.n for row in rows for c in row.cells if c.estimate is not None]
@@ -61,13 +63,6 @@ def expected_pairs(sheet: Sheet) -> list[SeedPair]:
         return sorted(found)
     seeds = {seed for row in sheet.rows for runs in row.runs.values() for _, seed in runs.evaluations}
     return sorted((seed, seed) for seed in seeds)
-
-
-def _baseline(sheet: Sheet, wanted: str | None) -> int | None:
-    for number, row in enumerate(sheet.rows):
-        if wanted is not None and wanted in (row.label, row.method):
-            return number
-    return None
 
 
 def _cell(column: Column, runs: Mapping[SeedPair, Run], pairs: list[SeedPair]) -> Cell:
@@ -113,7 +108,7 @@ def _row(sheet: Sheet, row: SheetRow, pairs: list[SeedPair]) -> Row:
             else False,
             "why": captions.why_missing(column) if cell.estimate is None else "",
         }
-        cells.append(_replace(cell, changes))
+        cells.append(dataclasses.replace(cell, **changes))  # pyright: ignore[reportArgumentType]
     return Row(
         label=row.label,
         method=row.method,
@@ -127,12 +122,6 @@ def _row(sheet: Sheet, row: SheetRow, pairs: list[SeedPair]) -> Row:
             if (cost := _cost(runs.pretrains.values())) is not None
         },
     )
-
-
-def _replace(cell: Cell, changes: Mapping[str, object]) -> Cell:
-    import dataclasses
-
-    return dataclasses.replace(cell, **changes)  # pyright: ignore[reportArgumentType]
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

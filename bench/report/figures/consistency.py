@@ -63,8 +63,8 @@ def _caption(rows: DatasetRows, done: Mapping[int, Sequence[tuple[int, Run]]], c
             f" {one['top']} surest patches ({one['patch']} px, of the training images, at most one an image) that"
             f" fall into the commonest class of their images, or into the commonest of {one['clusters']} clusters of"
             " a k-means of their pixels, mean over the parts alive; chance is that of as many patches from random"
-            " places. Overlap: the share of locations at which two parts or more are present, and the mean intersection over union of"
-            " two parts alive."
+            " places. Overlap: the share of locations at which two parts or more are present, and the mean"
+            " intersection over union of two parts alive."
         )
     if any([facts.get(key) for key in keys] != [one.get(key) for key in keys] for facts in every):
         text += " These settings differ between the runs."
