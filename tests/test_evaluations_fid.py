@@ -38,7 +38,7 @@ def blank():
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     class Blank(FeatureExtractorInceptionV3):
-        def load_state_dict(self, *args, **kwargs):
+        def load_state_dict(self, *args, **kwargs):  # pyright: ignore[reportIncompatibleMethodOverride]
             return None
 
     nothing = io.BytesIO()
@@ -69,7 +69,7 @@ def test_fid_is_the_frechet_distance_between_two_normals():
     a, b = features(200, 8, 0), features(150, 8, 1, 0.5)
     m1, m2 = a.numpy().mean(0), b.numpy().mean(0)
     s1, s2 = np.cov(a.numpy().T), np.cov(b.numpy().T)
-    root = scipy.linalg.sqrtm(s1 @ s2).real
+    root = np.real(scipy.linalg.sqrtm(s1 @ s2))  # pyright: ignore[reportArgumentType, reportCallIssue]
     expected = ((m1 - m2) ** 2).sum() + np.trace(s1 + s2 - 2 * root)
     assert frechet_distance(a, b) == pytest.approx(expected)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
