@@ -91,7 +91,7 @@ class Table:
 
     Raises:
         ValueError: a row has not as many numbers as there are columns, two rows or columns are the same, or a claim
-            is about rows or columns that are not there.
+            is about rows or columns that are not there, or about an average over several metrics.
     """
 
     name: str
@@ -132,12 +132,20 @@ class Table:
                     raise ValueError(
                         f"table {self.name}, claim {claim.name}: no row {title!r}; it has {', '.join(titles)}"
                     )
-        for column in self.columns:
-            if claim.speaks_of(column.dataset, *column.kind):
-                claim.region(column.unit)
-        kinds = [column.kind for column in self.columns]
-        if not any(claim.speaks_of((claim.datasets or ("",))[0], *kind) for kind in kinds):
+        # Of every kind of column on its data sets, for a table on others has all kinds of columns on each.
+        where = (claim.datasets or ("",))[0]
+        meant = [column.unit for column in self.columns if claim.speaks_of(where, *column.kind)]
+        metrics = tuple(dict.fromkeys(meant))
+        if not metrics:
             raise ValueError(f"table {self.name}, claim {claim.name}: it is about no column")
+        for metric in metrics:
+            claim.region(metric)
+        if claim.over == "average" and len(metrics) > 1:
+            names = ", ".join(metric.name for metric in metrics)
+            raise ValueError(
+                f"table {self.name}, claim {claim.name}: no average is over several metrics ({names}): "
+                f"name one, such as metrics=({metrics[0].name!r},), or claim it of each"
+            )
 
     @property
     def every_row(self) -> tuple[Row, ...]:
