@@ -206,6 +206,12 @@ def test_a_claim_about_what_is_not_there_is_refused():
         Contrast("PatchVAE", "PatchVAE")
 
 
+@pytest.mark.parametrize("what", ["columns", "rows"])
+def test_a_table_without_rows_or_columns_is_refused(what):
+    with pytest.raises(ValueError, match=f"table 1: it has no {what}"):
+        dataclasses.replace(TABLE_1, claims=(), **{what: ()})
+
+
 def several_metrics(**changes):
     columns = (Column("digits", "conv1"), Column("digits", "conv1-3"), Column("cifar100", None, "psnr"))
     rows = (Row("a", "patchvae"), Row("b", "beta-vae"))

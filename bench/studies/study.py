@@ -90,8 +90,9 @@ class Table:
         notes: what a reader must know before comparing.
 
     Raises:
-        ValueError: a row has not as many numbers as there are columns, two rows or columns are the same, or a claim
-            is about rows or columns that are not there, or about an average over several metrics.
+        ValueError: there are no rows or no columns, a row has not as many numbers as there are columns, two rows or
+            columns are the same, or a claim is about rows or columns that are not there, or about an average over
+            several metrics.
     """
 
     name: str
@@ -107,6 +108,9 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for what in ("columns", "rows"):
+            if not getattr(self, what):
+                raise ValueError(f"table {self.name}: it has no {what}")
         self._refuse_twice("column", [(column.dataset, *column.kind) for column in self.columns])
         self._refuse_twice("row", [row.title for row in self.every_row])
         self._refuse_twice("claim", [claim.name for claim in self.claims])
