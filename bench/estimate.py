@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from bench.data import registry as datasets
 from bench.errors import BenchError
+from bench.evaluations.registry import EVALUATIONS
 from bench.plan import Cell, pretraining
 from bench.records import Once, Run, load_run
 
@@ -163,7 +164,8 @@ class Estimator:
             row = "pretrain"
             scale *= next((cost for part, cost in ROUGH_COST.items() if part in cell.method), 1.0)
         elif config["kind"] == "evaluate":
-            row = "evaluate"
+            row, known = "evaluate", EVALUATIONS.get(config["evaluation"])
+            scale *= known.cost if known is not None else 1.0
         else:
             row = config["freeze"] if config["freeze"] in ROUGH else "other"
             features = 0.0 if row == "none" else scale / ROUGH["features"][self.kind]

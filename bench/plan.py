@@ -10,6 +10,7 @@ from bench.config import changed_settings, config_id, evaluate_config, pretrain_
 from bench.data.fractions import typed_name
 from bench.errors import UsageError
 from bench.evaluations import registry as evaluations
+from bench.evaluations.weights import Weights
 from bench.protocols import DEFAULT_PRESET
 from bench.records import Once, Run, State, load_run
 from bench.selection import backbone_stride, freeze_points, select
@@ -34,6 +35,7 @@ class Selection:
         settings: of `--set`, typed.
         skip_corrupt: leave out images that cannot be decoded.
         evaluations: names of the registry; each pretraining gets those that apply to its method.
+        weights: evaluation -> the file of weights that it needs.
     """
 
     methods: tuple[str, ...]
@@ -48,6 +50,7 @@ class Selection:
     settings: Mapping[str, Any] = field(default_factory=dict)
     skip_corrupt: bool = False
     evaluations: tuple[str, ...] = ()
+    weights: Mapping[str, Weights] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,8 @@ def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | N
                 f" of {selection.backbone}, {stride} pixels"
             )
     for name in selection.evaluations:
-        evaluations.spec(name)
+        if evaluations.spec(name).weights and name not in selection.weights:
+            raise UsageError(f"evaluation {name!r} needs a file of weights")
     dependents: dict[str, dict[str, Cell]] = {}
     pretrains: dict[str, Cell] = {}
     for seed in selection.seeds:
@@ -231,13 +235,16 @@ def _evaluations(selection: Selection, pretrain: Cell, source: Source) -> Iterat
     for name in selection.evaluations:
         row = evaluations.spec(name)
         if row.applies(method) and (not row.whole or size == source.image_size):
+            settings = dict(selection.settings)
+            if row.weights:
+                settings[f"{name}.weights_sha256"] = selection.weights[name].sha256
             config = evaluate_config(
                 pretrain.config,
                 source.identity,
                 image_size=source.image_size,
                 evaluation=name,
                 protocol=selection.protocol,
-                settings=selection.settings,
+                settings=settings,
             )
             yield Cell(config, source.name)
 

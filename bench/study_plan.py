@@ -231,7 +231,7 @@ def _not_computed(table: Table, chosen: Sequence[str]) -> list[str]:
         metric
         for metric in table.metrics
         if not metric.probed and metric.source not in chosen
-        if metric.source not in EVALUATIONS or EVALUATIONS[metric.source].on_request
+        if metric.source not in EVALUATIONS or EVALUATIONS[metric.source].weights
     ]
     if not asked:
         return []

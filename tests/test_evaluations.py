@@ -19,7 +19,7 @@ from tests.evaluating import PRETRAINED, judge, pretrained
 from tests.learning import MemoryAttempt, noise_data
 from tests.test_train import quiet
 
-USUAL = [name for name, row in EVALUATIONS.items() if not row.on_request]
+USUAL = [name for name, row in EVALUATIONS.items() if not row.weights]
 PAIRS = [(e, m) for e in USUAL for m in METHODS if EVALUATIONS[e].applies(METHODS[m])]
 TIMES = {"seconds", "peak_memory_bytes"}
 
@@ -66,7 +66,7 @@ def test_an_evaluation_gives_known_finite_numbers_and_the_same_bits_twice(name, 
             assert name_ in PICTURES or values.ndim < 4, (name_, key)
 
 
-@pytest.mark.parametrize("name", USUAL)
+@pytest.mark.parametrize("name", EVALUATIONS)
 def test_settings_are_typed_checked_and_reachable_by_set(name):
     row = EVALUATIONS[name]
     defaults = row.settings_cls()

@@ -206,6 +206,27 @@ def test_a_claim_about_what_is_not_there_is_refused():
         Contrast("PatchVAE", "PatchVAE")
 
 
+@pytest.mark.parametrize("what", ["columns", "rows"])
+def test_a_table_without_rows_or_columns_is_refused(what):
+    with pytest.raises(ValueError, match=f"table 1: it has no {what}"):
+        dataclasses.replace(TABLE_1, claims=(), **{what: ()})
+
+
+def several_metrics(**changes):
+    columns = (Column("digits", "conv1"), Column("digits", "conv1-3"), Column("cifar100", None, "psnr"))
+    rows = (Row("a", "patchvae"), Row("b", "beta-vae"))
+    return Table("1", "", "", "resnet9", "last", {}, columns, rows, claims=(claim_of(**changes),))
+
+
+@pytest.mark.parametrize("changes", [{}, {"datasets": ("digits",)}, {"expect": "similar", "margin": 1.0}])
+def test_no_average_is_over_several_metrics(changes):
+    with pytest.raises(ValueError, match=r"table 1, claim a-claim: no average .* \(top1, psnr\): name one"):
+        several_metrics(over="average", **changes)
+    several_metrics(over="each", **changes)
+    one = several_metrics(over="average", metrics=("top1",), **changes)
+    assert one.on(["cifar100", "digits"]).claims == one.claims
+
+
 def test_columns_and_names_are_checked():
     with pytest.raises(ValueError, match="unknown metric 'top3'; allowed: top1"):
         Column("cifar100", "conv1", "top3")

@@ -46,6 +46,7 @@ class Way:
         device: "auto", "cpu" or "cuda".
         threads: of a cell, as typed.
         checkpoint_every: steps.
+        weights: evaluations and the paths of the files of weights that they need.
     """
 
     slurm: bool
@@ -55,6 +56,7 @@ class Way:
     device: str = "auto"
     threads: int | None = None
     checkpoint_every: int | None = None
+    weights: tuple[tuple[str, str], ...] = ()
 
 
 def _way(standing: Standing, overrides: Overrides) -> Way:
@@ -63,8 +65,10 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
     if overrides.root is not None:
         root = str(overrides.root.absolute())
     skip = asked.skip_corrupt if asked is not None else False
+    given = asked.selection.get("weights", {}) if asked is not None else {}
+    weights = tuple((name, str(file["path"])) for name, file in given.items())
     if handed is None or overrides.executor == "local":
-        return Way(overrides.executor == "slurm", "", root, skip)
+        return Way(overrides.executor == "slurm", "", root, skip, weights=weights)
     dispatch = handed.dispatch
     try:
         pack = read_json(dispatch.pack_path(handed.pack))
@@ -80,6 +84,7 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
         str(pack.get("device") or "auto"),
         dispatch.threads,
         pack.get("checkpoint_every_steps"),
+        weights,
     )
 
 
@@ -165,6 +170,7 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
             retry_failed=True,
             steal=overrides.steal,
             exclude=overrides.exclude,
+            weights=dict(way.weights),
         )
         try:
             codes.append(_run(order, profiles.get(way), voice))

@@ -1,8 +1,8 @@
 """Has the cells of a plan computed here, in this process; `bench.commands.dispatching` hands them to SLURM."""
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +43,7 @@ class Order:
         fail_fast: end at the first failure.
         steal: take cells whose owner cannot be known.
         exclude: nodes that get none of the jobs.
+        weights: evaluation -> path of the file of weights that it needs.
         record: writes down what is asked for; called when the results folder is known to be usable.
     """
 
@@ -59,6 +60,7 @@ class Order:
     fail_fast: bool = False
     steal: bool = False
     exclude: tuple[str, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
     record: Callable[[], object] = _nothing
 
 
@@ -96,7 +98,9 @@ def compute(order: Order, say: Voice) -> int:
             stop,
             device,
             device_name,
-            RunOptions(checkpoint_every_steps=order.checkpoint_every, threads=order.threads),
+            RunOptions(
+                checkpoint_every_steps=order.checkpoint_every, threads=order.threads, weights=order.weights
+            ),
             fail_fast=order.fail_fast,
             force=order.force,
             retry_failed=order.retry_failed,

@@ -47,6 +47,7 @@ def _request(order: Order) -> Request:
         order.retry_failed,
         order.steal,
         order.exclude,
+        order.weights,
     )
 
 

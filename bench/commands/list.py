@@ -93,7 +93,7 @@ def list_evaluations(as_json: bool) -> None:
             "version": row.version,
             "metrics": [dataclasses.asdict(metric) for metric in row.metrics],
             "methods": [name for name, method in methods.METHODS.items() if row.applies(method)],
-            "on_request": row.on_request,
+            "weights": row.weights,
         }
         for row in EVALUATIONS.values()
     ]

@@ -24,6 +24,7 @@ from bench.commands.words import Fuller, Voice, show_plan
 from bench.data import registry as datasets
 from bench.errors import DataError, UsageError
 from bench.evaluations.registry import choose
+from bench.evaluations.weights import inception
 from bench.launch.device import DEVICES
 from bench.plan import Selection, make_plan
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
@@ -98,6 +99,15 @@ def _choice(names: Any) -> click.Choice:
     show_default="all",
     help="What else judges a pretraining, where it applies (`bench list evaluations`), or none.",
 )
+@click.option(
+    "--fid-weights",
+    type=click.Path(path_type=Path),
+    envvar="BENCH_FID_WEIGHTS",
+    show_envvar=True,
+    metavar="FILE",
+    help="torch-fidelity's Inception weights: adds FID and KID.",
+)
+@click.option("--fid-weights-sha256", metavar="HEX", help="Take other weights, of this SHA-256, for them.")
 @click.option("--pretrain-on", metavar="NAME", help="Pretrain on this data set, probe on -d.")
 @click.option(
     "--probe-seeds",
@@ -170,6 +180,7 @@ def command(**given: Any) -> int:
         raise UsageError("--download writes data sets and --dry-run writes nothing: leave one out")
     if typed("study") and not given["tables"]:
         raise UsageError("--study says whose tables to run: add --table all")
+    given["fid_weights"] = user_path(given["fid_weights"])
     selection = _selection(given)
     where = executor_of(given)
     if where == "slurm":
@@ -192,6 +203,7 @@ def command(**given: Any) -> int:
         given["force"],
         given["retry_failed"],
         not given["keep_going"],
+        weights={name: file.path for name, file in selection.weights.items()},
         record=lambda: (
             wanted.record(results, root) if wanted else asked.record(results, plan, selection, root)
         ),
@@ -225,6 +237,11 @@ def _selection(given: Mapping[str, Any]) -> Selection:
     origin = given["pretrain_on"]
     if origin is not None:
         datasets.spec(origin)
+    have = ("fid",) if given["fid_weights"] else ()
+    evaluations = choose(given["evaluations"], have)
+    weights = {}
+    if "fid" in evaluations:
+        weights["fid"] = inception(given["fid_weights"], given["fid_weights_sha256"])
     return Selection(
         methods=tuple(names),
         datasets=tuple(where),
@@ -237,7 +254,8 @@ def _selection(given: Mapping[str, Any]) -> Selection:
         protocol=given["protocol"],
         settings=parse_settings(given["pairs"], names),
         skip_corrupt=given["skip_corrupt"],
-        evaluations=choose(given["evaluations"]),
+        evaluations=evaluations,
+        weights=weights,
     )
 
 

@@ -67,9 +67,11 @@ def _selection_words(asked: Mapping[str, Any]) -> list[str]:
     if tuple(asked["probes"]) != default.probes:
         words += ["--probes", ",".join(asked["probes"])]
     # What was asked for before there were evaluations had none.
-    mine = tuple(asked.get("evaluations") or ())
-    if mine != evaluations.choose(()):
+    mine, weights = tuple(asked.get("evaluations") or ()), asked.get("weights") or {}
+    if mine != evaluations.choose((), weights):
         words += ["--evaluate", ",".join(mine) or evaluations.NONE]
+    for name, file in weights.items():
+        words += [f"--{name}-weights", file["path"], f"--{name}-weights-sha256", file["sha256"]]
     for name in ("pretrain_on", "probe_seeds", "backbone", "preset", "protocol"):
         if asked[name] != getattr(default, name):
             words += [f"--{name.replace('_', '-')}", str(asked[name])]

@@ -19,7 +19,8 @@ from bench.study_plan import Restriction, TablePlan, choose_tables, merge, plan_
 _FLAGS = {
     "method_names": "-m", "dataset_names": "-d", "seeds": "-s", "probes": "--probes", "pretrain_on": "--pretrain-on",
     "probe_seeds": "--probe-seeds", "evaluations": "--evaluate", "backbone": "--backbone", "preset": "--preset",
-    "protocol": "--protocol", "pairs": "--set",
+    "protocol": "--protocol", "pairs": "--set", "fid_weights": "--fid-weights",
+    "fid_weights_sha256": "--fid-weights-sha256",
 }  # fmt: skip
 
 
@@ -101,5 +102,7 @@ def _flags(given: Mapping[str, Any], study: Study, tables: Sequence[str]) -> tup
             for text in value if isinstance(value, tuple) else (value,):
                 if name == "dataset_names":
                     text = ",".join(absolute_source(part) for part in split([text]))
+                if isinstance(text, Path):
+                    text = text.absolute()
                 words += [flag, str(text)]
     return tuple(words)

@@ -49,7 +49,9 @@ class EvaluationSpec:
         metrics: what it measures, the most telling first.
         whole: it needs the whole method, not the backbone alone, so the images must have the size of those that it
             was pretrained on.
-        on_request: it needs something that not everybody has, so `all` does not mean it.
+        weights: it needs weights of somebody else's network, whose hash is its setting `weights_sha256`; without a
+            file of them `all` does not mean it.
+        cost: seconds an image, in those of a reconstruction; an order of magnitude, until one has finished.
     """
 
     name: str
@@ -60,7 +62,8 @@ class EvaluationSpec:
     applies: Callable[[MethodSpec], bool]
     metrics: tuple[Metric, ...]
     whole: bool = False
-    on_request: bool = False
+    weights: bool = False
+    cost: float = 1.0
 
     def metric(self, name: str) -> Metric | None:
         """What is known of a number by its key in a result."""
@@ -131,6 +134,18 @@ EVALUATIONS: dict[str, EvaluationSpec] = {
             ),
             whole=True,
         ),
+        EvaluationSpec(
+            name="fid",
+            title="FID and KID of reconstructions",
+            version=1,
+            target="bench.evaluations.fid:fid",
+            settings_cls=settings.FIDSettings,
+            applies=_decodes,
+            metrics=(Metric("fid", "FID", better="lower"), Metric("kid", "KID", better="lower")),
+            whole=True,
+            weights=True,
+            cost=100.0,
+        ),
     ]
 }
 
@@ -151,17 +166,18 @@ def choose(texts: Sequence[str], have: Container[str] = ()) -> tuple[str, ...]:
 
     Args:
         texts: as typed; nothing is `all`.
-        have: those on request that can be done; `all` and globs mean no other, and to name another is for the
-            caller to refuse.
+        have: those for which there are weights; of those that need some, `all` and globs mean no others.
 
     Raises:
-        UsageError: a name that means nothing, or nothing is left.
+        UsageError: a name that means nothing or needs weights that are not there, or nothing is left.
     """
     parts = split(texts or ("all",))
     if parts == [NONE]:
         return ()
     if NONE in parts:
         raise UsageError(f"{NONE!r} goes with no other evaluation: {','.join(parts)}")
-    usual = [name for name, row in EVALUATIONS.items() if not row.on_request or name in have]
-    named = [name for name in EVALUATIONS if name in parts and name not in usual]
-    return tuple(select("evaluation", texts or ("all",), [*usual, *named]))
+    usual = [name for name, row in EVALUATIONS.items() if not row.weights or name in have]
+    for name in parts:
+        if name in EVALUATIONS and name not in usual:
+            raise UsageError(f"evaluation {name!r} needs weights: --{name}-weights FILE")
+    return tuple(select("evaluation", texts or ("all",), usual))

@@ -1,7 +1,10 @@
 """The settings of every evaluation, checked when built. No torch here: planning and listing stay instant."""
 
+import re
 from dataclasses import dataclass
+from typing import Literal
 
+from bench.evaluations.weights import INCEPTION_SHA256
 from bench.protocols import Scale, check_settings
 
 
@@ -70,3 +73,27 @@ class PartsSettings:
         for name in ("threshold", "alive"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be less than 1")
+
+
+@dataclass(frozen=True)
+class FIDSettings:
+    """FID (Heusel et al., arXiv 1706.08500) and KID (Binkowski et al., arXiv 1801.01401) by torch-fidelity.
+
+    Attributes:
+        weights_sha256: of the file with the Inception's weights; which file that is is said by `--fid-weights`.
+        layer: whose features are compared, averaged over locations; "2048" is the usual one.
+        images: so many test images, drawn at random, the same for every pretraining; None is all.
+        kid_subsets: of which KID is the mean.
+        kid_subset_size: images in each; all of them where there are fewer.
+    """
+
+    weights_sha256: str = INCEPTION_SHA256
+    layer: Literal["64", "192", "768", "2048"] = "2048"
+    images: int | None = None
+    kid_subsets: int = 100
+    kid_subset_size: int = 1000
+
+    def __post_init__(self) -> None:
+        check_settings(self, ("images", "kid_subsets", "kid_subset_size"), ())
+        if not re.fullmatch("[0-9a-f]{64}", self.weights_sha256):
+            raise ValueError(f"weights_sha256 is {self.weights_sha256!r}; it must be 64 hexadecimal digits")

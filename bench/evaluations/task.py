@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from bench.data import registry as datasets
 from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels, Scale
 from bench.errors import UsageError
+from bench.evaluations.weights import sha256_of
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.streams import stream
 from models.backbones import Backbone
@@ -95,6 +97,21 @@ class Task:
         method = build_method(dict(self.config["pretrain"]), self._num_classes())
         method.load_state_dict(self.tensors)
         return self._frozen(method)
+
+    def weights_file(self) -> Path:
+        """The file of weights that this evaluation needs, checked to be the one that its settings name.
+
+        Raises:
+            UsageError: nobody said where it is, or it is gone or another.
+        """
+        name, wanted = self.config["evaluation"], self.settings.weights_sha256
+        given = self.options.weights.get(name)
+        if given is None:
+            raise UsageError(f"{name} needs the weights whose SHA-256 is {wanted}: --{name}-weights FILE")
+        path = Path(given)
+        if not path.is_file() or sha256_of(path) != wanted:
+            raise UsageError(f"{path} is not, or no longer, the file of weights whose SHA-256 is {wanted}")
+        return path
 
     def _frozen(self, module: Any) -> Any:
         return module.requires_grad_(False).to(self.device, memory_format=torch.channels_last).eval()

@@ -4,8 +4,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Literal, Self
 
@@ -27,12 +27,14 @@ class RunOptions:
         checkpoint_every_seconds: save after so many seconds.
         cache_bytes: at most so much memory for features that are computed once.
         threads: of one cell; None is torch's choice.
+        weights: evaluation -> path of the file of weights that it needs.
     """
 
     checkpoint_every_steps: int | None = None
     checkpoint_every_seconds: float = 60.0
     cache_bytes: int = 4 << 30
     threads: int | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 def stopped(reason: Reason, where: str = "") -> BenchError:

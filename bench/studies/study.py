@@ -90,8 +90,9 @@ class Table:
         notes: what a reader must know before comparing.
 
     Raises:
-        ValueError: a row has not as many numbers as there are columns, two rows or columns are the same, or a claim
-            is about rows or columns that are not there.
+        ValueError: there are no rows or no columns, a row has not as many numbers as there are columns, two rows or
+            columns are the same, or a claim is about rows or columns that are not there, or about an average over
+            several metrics.
     """
 
     name: str
@@ -107,6 +108,9 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for what in ("columns", "rows"):
+            if not getattr(self, what):
+                raise ValueError(f"table {self.name}: it has no {what}")
         self._refuse_twice("column", [(column.dataset, *column.kind) for column in self.columns])
         self._refuse_twice("row", [row.title for row in self.every_row])
         self._refuse_twice("claim", [claim.name for claim in self.claims])
@@ -132,12 +136,20 @@ class Table:
                     raise ValueError(
                         f"table {self.name}, claim {claim.name}: no row {title!r}; it has {', '.join(titles)}"
                     )
-        for column in self.columns:
-            if claim.speaks_of(column.dataset, *column.kind):
-                claim.region(column.unit)
-        kinds = [column.kind for column in self.columns]
-        if not any(claim.speaks_of((claim.datasets or ("",))[0], *kind) for kind in kinds):
+        # Of every kind of column on its data sets, for a table on others has all kinds of columns on each.
+        where = (claim.datasets or ("",))[0]
+        meant = [column.unit for column in self.columns if claim.speaks_of(where, *column.kind)]
+        metrics = tuple(dict.fromkeys(meant))
+        if not metrics:
             raise ValueError(f"table {self.name}, claim {claim.name}: it is about no column")
+        for metric in metrics:
+            claim.region(metric)
+        if claim.over == "average" and len(metrics) > 1:
+            names = ", ".join(metric.name for metric in metrics)
+            raise ValueError(
+                f"table {self.name}, claim {claim.name}: no average is over several metrics ({names}): "
+                f"name one, such as metrics=({metrics[0].name!r},), or claim it of each"
+            )
 
     @property
     def every_row(self) -> tuple[Row, ...]:

@@ -4,8 +4,8 @@ import contextlib
 import io
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Request:
         retry_failed: compute what failed earlier.
         steal: take cells whose owner cannot be known.
         exclude: nodes that get none of the jobs.
+        weights: evaluation -> path of the file of weights that it needs.
     """
 
     results: Path
@@ -41,6 +42,7 @@ class Request:
     retry_failed: bool = False
     steal: bool = False
     exclude: tuple[str, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def write_packs(
             "threads": request.threads or profile.threads(draft.pack.resources),
             "checkpoint_every_steps": request.checkpoint_every_steps,
             "cache_bytes": RunOptions.cache_bytes,
+            "weights": dict(request.weights),
             "retry_failed": request.retry_failed,
             "steal": request.steal,
             "max_restarts": profile.options.max_restarts,
