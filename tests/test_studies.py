@@ -212,6 +212,12 @@ def test_a_table_without_rows_or_columns_is_refused(what):
         dataclasses.replace(TABLE_1, claims=(), **{what: ()})
 
 
+@pytest.mark.parametrize("key", ["pretrain.lr", "probe.lr", "features.k"])
+def test_the_rows_of_a_table_differ_in_settings_of_their_methods_alone(key):
+    with pytest.raises(ValueError, match=f"row 'x': {key} is no setting of a method, .* --set {key}=0.1"):
+        Row("x", "patchvae", settings={"num_parts": 8, key: 0.1})
+
+
 def several_metrics(**changes):
     columns = (Column("digits", "conv1"), Column("digits", "conv1-3"), Column("cifar100", None, "psnr"))
     rows = (Row("a", "patchvae"), Row("b", "beta-vae"))

@@ -62,7 +62,11 @@ class Row:
         published: a number a column, in the metric's unit; None where the paper has none; () for a row that the
             paper lacks altogether.
         pretrain_on: data set it was pretrained on; None is the column's own.
-        settings: what differs from the method's defaults, in the keys of `--set`, such as {"num_parts": 8}.
+        settings: of the method alone, those that differ from its defaults, such as {"num_parts": 8}.
+
+    Raises:
+        ValueError: a setting is one of pretraining, probing or an evaluation, such as "pretrain.lr". Runs that differ
+            in these never stand in one table.
     """
 
     title: str
@@ -70,6 +74,14 @@ class Row:
     published: tuple[float | None, ...] = ()
     pretrain_on: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key, value in self.settings.items():
+            if "." in key:
+                raise ValueError(
+                    f"row {self.title!r}: {key} is no setting of a method, and runs that differ in it never stand in"
+                    f" one table: leave it out and run the table with --set {key}={value}, a table of its own"
+                )
 
 
 @dataclass(frozen=True)
