@@ -239,11 +239,27 @@ def lay_out(table: Table) -> tuple[Grid, ...]:
         rest = _asides(table, name, "")
         title = name if several else ""
         grid = _grid(table, title, [*own, *rest])
-        if grid.width <= WIDEST or not rest:
+        if grid.width <= WIDEST:
             grids.append(grid)
         else:
-            grids += [_grid(table, title, own), _grid(table, title, rest)]
+            grids += [_grid(table, title, parts) for parts in (*_chunks(own), rest) if parts]
     return tuple(grids)
+
+
+def _chunks(
+    parts: list[tuple[Group, list[tuple[Text, ...]]]],
+) -> list[list[tuple[Group, list[tuple[Text, ...]]]]]:
+    """Columns in as many grids as they need, none wider than a page unless it is one column's."""
+    found: list[list[tuple[Group, list[tuple[Text, ...]]]]] = []
+    room = 0
+    for part in parts:
+        width = len(part[0].columns)
+        if not found or width > room:
+            found.append([])
+            room = WIDEST
+        found[-1].append(part)
+        room -= width
+    return found
 
 
 def legend(table: Table, best: str, unknown: str = "?", dagger: str = "†") -> list[str]:
