@@ -1,14 +1,11 @@
 """`bench stats check` prints what the simulations found, and fails where a promise is not kept."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from bench.cli import main
 from bench.stats.simulation import check, coverage, findings
-
-PUBLISHED = Path(__file__).parent.parent / "results" / "published" / "statistics.md"
 
 
 @pytest.fixture
@@ -68,14 +65,3 @@ def test_a_mistake_is_one_line(words, said, capsys):
     assert main(["stats", "check", *words]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
-
-
-def test_the_published_page_is_of_the_whole_check():
-    text = PUBLISHED.read_text()
-    assert "    bench stats check --out results/published/statistics.md\n" in text
-    assert "which simulates 2,000 studies" in text
-    assert "promises are kept." in text
-    assert "BROKEN** marks" in text
-    assert text.count("BROKEN") == 1
-    for section in ("Claims", "Intervals", "Variance components", "How many seeds would do"):
-        assert f"## {section}" in text

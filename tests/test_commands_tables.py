@@ -135,6 +135,43 @@ def test_tables_are_on_record_and_asked_for_again_by_the_same_line(own, bench, t
     assert facts(bench("status", "--json"))["cells"]
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("1",), None),
+        (("1", "--set", "num_parts=16", "--set", "pretrain.lr=0.01"), None),
+        (
+            ("1", "--set", "num_parts=8"),
+            "table 1: not run as declared: PatchVAE, PatchVAE + L_w and 2 more: no published numbers and no claims",
+        ),
+        (("4", "--set", "num_parts=8"), "table 4: not run as declared: d_p = 3, d_p = 6, d_p = 9: "),
+        (
+            ("1", "--backbone", "resnet18", "--set", "num_parts=8"),
+            "its backbone is resnet9, not resnet18: no published",
+        ),
+        (("1", "--pretrain-on", "digits"), "table 1: not run as declared: Imagenet Pretrained: "),
+        (
+            ("7", "--backbone", "resnet9"),
+            "its backbone is resnet18, not resnet9: no published numbers will stand",
+        ),
+    ],
+)
+def test_runs_that_a_report_will_not_show_as_the_table_are_told_beforehand(words, says, bench):
+    code, printed = bench("run", "-d", "digits", *SMOKE, "--dry-run", "--json", "--table", *words)
+    assert code == 0
+    told = [text for text in printed.err.splitlines() if "will stand beside these runs" in text]
+    assert len(told) == (says is not None)
+    assert says is None or says in told[0]
+    assert json.loads(printed.out)["tables"][0]["departures"] == told
+
+
+def test_a_run_says_so_too_before_it_computes(own, bench):
+    line = ("run", "--table", "1", "--study", own, "-d", "digits", "--backbone", "resnet18", *SMOKE)
+    code, printed = bench(*line, "--time-budget", "0.01s")
+    assert code == 3
+    assert printed.out.startswith("table 1: its backbone is resnet9, not resnet18: no published numbers")
+
+
 @pytest.fixture
 def recorded(tmp_path):
     """Two tables on record that share a pretraining and a probe."""

@@ -53,7 +53,7 @@ def test_metrics_are_never_put_on_one_axis():
         "2 of 2 differences lie where they are expected: PSNR +0.90 dB; SSIM +0.020 (n = 1 seed).",
     )
     assert found.paper == (
-        "Of the paper's own 3 differences 2 are above zero: PSNR +0.52 dB; SSIM +0.054; FID −4.95."
+        "Of the paper's own 3 differences 3 lie where the claim says: PSNR +0.52 dB; SSIM +0.054; FID −4.95."
     )
 
 
@@ -73,6 +73,18 @@ def test_what_was_not_run_is_told_once():
         (sentence,) = finding("patchvae-beats-beta-vae-frozen", comparisons=some, reason=reason).measured
         assert sentence.startswith(told)
         assert sentence.endswith(end)
+
+
+def test_rows_that_share_no_seed_are_not_told_as_rows_not_run():
+    apart = Comparison("A", "B", "Digits", "top1", 0, missing="no seed in common")
+    some = claims()[0].comparisons[:2] + (apart,)
+    (sentence,) = finding("patchvae-beats-beta-vae-frozen", comparisons=some, reason="").measured
+    assert sentence.endswith("p = 0.002. 1 more has no seed in common.")
+
+
+def test_a_claim_of_every_data_set_names_those_that_were_run():
+    found = finding("patchvae-beats-beta-vae-frozen", datasets_run=("CIFAR100 (10 %)", "MiniPlaces"))
+    assert found.measured[1] == "Of the data sets run: CIFAR100 (10 %), MiniPlaces."
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def command(**given: Any) -> int:
         _download(given, selection, root, say)
     wanted = tables.request(given, selection, root) if given["tables"] else None
     plan = wanted.plan if wanted else make_plan(selection, root)
-    for line in wanted.left_out if wanted and not given["dry_run"] else ():
+    for line in wanted.remarks if wanted and not given["dry_run"] else ():
         say(line)
     order = Order(
         plan,

@@ -54,10 +54,10 @@ def check(studies: int, seed: int, jobs: int, out: Path | None, as_json: bool) -
         raise UsageError(f"no folder {out.parent} for --out {out.name}")
     from bench.stats.simulation import check, markdown
 
-    findings = []
-    for task, found in check.run(studies, seed, jobs):
-        findings += found
+    def tell(task: check.Task) -> None:
         click.echo(f"{time.strftime('%H:%M:%S')} {task.name}", err=True)
+
+    findings = check.run(studies, seed, jobs, tell)
     broken = [finding for finding in findings if finding.kept == "BROKEN"]
     page = markdown.render(findings, _line(studies, seed, out), studies)
     if out is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.commands.computing import Order, look
 from bench.commands.options import counted, table
-from bench.commands.tables import Request
+from bench.commands.tables import Request, departures
 from bench.commands.words import States, Voice, cell_facts, counts
 from bench.estimate import DeviceKind, Estimator, make_estimator
 from bench.plan import Cell, Plan
@@ -146,7 +146,7 @@ def _say_table(one: TablePlan, lines: Sequence[Line], found: States, say: Voice)
         rows.append([line.row, line.dataset, line.what, states, cost])
     if rows:
         say(table(["row", "data set", "column", "cells", "predicted"], rows))
-    for text in one.left_out:
+    for text in (*one.left_out, *departures(one)):
         say(text)
     say("")
 
@@ -157,6 +157,7 @@ def _facts(one: TablePlan, lines: Sequence[Line], found: States) -> dict[str, An
         "title": one.table.title,
         "backbone": one.backbone,
         "left_out": list(one.left_out),
+        "departures": departures(one),
         "lines": [
             {
                 "row": line.row,

@@ -8,12 +8,14 @@ from typing import Any
 from bench import asked
 from bench.asked import absolute_source
 from bench.commands.options import typed
+from bench.config import method_config
 from bench.plan import Plan, Selection
 from bench.selection import split
 from bench.settings import parse_settings
 from bench.studies import Study, Table, load_study
 from bench.studies.load import DEFAULT
-from bench.study_plan import Restriction, TablePlan, choose_tables, merge, plan_tables
+from bench.study_plan import Restriction, RowPlan, TablePlan, choose_tables, merge, plan_tables
+from models.registry import spec
 
 # What restricts a table, by the name of its option.
 _FLAGS = {
@@ -41,9 +43,9 @@ class Request:
     flags: tuple[str, ...]
 
     @property
-    def left_out(self) -> list[str]:
-        """Lines of what is not run."""
-        return [line for one in self.tables for line in one.left_out]
+    def remarks(self) -> list[str]:
+        """Lines of what is not run, or not as declared."""
+        return [line for one in self.tables for line in (*one.left_out, *departures(one))]
 
     def record(self, results: Path, root: Path | None) -> Path:
         """Write down what is asked for."""
@@ -52,6 +54,41 @@ class Request:
             f"{self.study.name}/{one.table.name}": {cell.id for cell in one.cells} for one in self.tables
         }
         return asked.record(results, self.plan, selections, root, asked.Tables(cells, self.flags))
+
+
+def departures(one: TablePlan) -> list[str]:
+    """Lines of what is run so differently that a report will not show it as this table."""
+    table, lines = one.table, []
+    if one.backbone != table.backbone:
+        # What no probe measures is shown of any backbone.
+        lost = "no published numbers and no claims" if table.freezes else "no published numbers"
+        lines.append(
+            f"table {table.name}: its backbone is {table.backbone}, not {one.backbone}: "
+            f"{lost} will stand beside these runs"
+        )
+        if table.freezes:
+            return lines
+    titles = [row.row.title for row in one.rows if _departs(row, one.selections[0].protocol)]
+    if titles:
+        more = f" and {len(titles) - 2} more" if len(titles) > 3 else ""
+        names = ", ".join(titles[:2] if more else titles)
+        lines.append(
+            f"table {table.name}: not run as declared: {names}{more}: "
+            "no published numbers and no claims will stand beside these runs"
+        )
+    return lines
+
+
+def _departs(plan: RowPlan, protocol: str) -> bool:
+    """Whether a row has other settings, or another origin, than it is declared with."""
+    row = plan.row
+    for config in (group.pretrain.config for group in plan.groups):
+        origin = config["dataset"]["name"]
+        if config["method_config"] != method_config(row.method, origin, protocol, row.settings):
+            return True
+        if row.pretrain_on not in (None, origin) and spec(row.method).trained:
+            return True
+    return False
 
 
 def chosen(given: Mapping[str, Any]) -> tuple[Study, tuple[Table, ...]]:

@@ -1,14 +1,17 @@
 """The claims that a study draws from a table, held against the runs of one."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from bench import stats
 from bench.data.fractions import split_fraction
+from bench.report import reasons
 from bench.report.judge import ALPHA, column_correct, column_scores
 from bench.report.layout import MINUS
 from bench.report.model import Claim, Column, Comparison
+from bench.report.panel import dataset_title, freeze_title
 from bench.report.predictions import Predictions
-from bench.report.sheets import Sheet
+from bench.report.sheets import Sheet, column_title
 from bench.report.words import count
 from bench.studies import Claim as Said
 from bench.studies import Contrast as SaidContrast
@@ -35,30 +38,85 @@ def judge_claims(sheet: Sheet, name: str, predictions: Predictions) -> list[Clai
         if pairs
     ]
     results = {result.name: result for result in stats.judge(data, ALPHA)}
-    return [_claim(sheet, name, said, pairs, results.get(said.name)) for said, pairs in found]
+    tested = sum(result.p is not None for result in results.values())
+    alpha = ALPHA / max(tested, 1)
+    return [_claim(sheet, name, said, pairs, results.get(said.name), alpha) for said, pairs in found]
 
 
-class _Pair:
-    """Two rows in one column, by their numbers; -1 for a row that the sheet lacks."""
+class _Pair(NamedTuple):
+    """Two rows in one column, by their numbers; -1 for a row, None for a column that the sheet lacks."""
 
-    def __init__(self, contrast: SaidContrast, column: int, a: int, b: int) -> None:
-        self.contrast, self.column, self.a, self.b = contrast, column, a, b
+    contrast: SaidContrast
+    about: Column
+    column: int | None
+    a: int
+    b: int
 
     @property
     def name(self) -> str:
-        return f"{self.contrast.a} {MINUS} {self.contrast.b} #{self.column}"
+        kind = (self.about.dataset, self.about.freeze, self.about.metric)
+        return f"{self.contrast.a} {MINUS} {self.contrast.b} #{self.column} {kind}"
 
 
 def _pairs(sheet: Sheet, said: Said, titles: Sequence[str]) -> list[_Pair]:
-    found = []
-    for j, column in enumerate(sheet.columns):
-        if not said.speaks_of(column.dataset, column.freeze, column.metric):
-            continue
-        for contrast in said.contrasts:
-            if split_fraction(column.dataset)[0] not in contrast.except_on:
-                a, b = (titles.index(t) if t in titles else -1 for t in (contrast.a, contrast.b))
-                found.append(_Pair(contrast, j, a, b))
-    return found
+    columns = [
+        *((column, number) for number, column in enumerate(sheet.columns) if _speaks_of(said, column)),
+        *((column, None) for column in _absent(sheet, said)),
+    ]
+    return [
+        _Pair(
+            contrast,
+            column,
+            number,
+            *(titles.index(t) if t in titles else -1 for t in (contrast.a, contrast.b)),
+        )
+        for column, number in columns
+        for contrast in said.contrasts
+        if split_fraction(column.dataset)[0] not in contrast.except_on
+    ]
+
+
+def _speaks_of(said: Said, column: Column) -> bool:
+    return said.speaks_of(column.dataset, column.freeze, column.metric)
+
+
+def _absent(sheet: Sheet, said: Said) -> list[Column]:
+    """What a claim names and the sheet has no column of: without it no claim is supported.
+
+    Of a metric on a named data set any freeze point will do, unless the claim names freeze points, too.
+    """
+    if sheet.table is None or said.datasets is None:
+        return []
+    shown = {
+        (split_fraction(column.dataset)[0], column.metric, column.freeze if said.freezes else None)
+        for column in sheet.columns
+        if _speaks_of(said, column)
+    }
+    return [
+        Column(
+            column.dataset,
+            column.freeze,
+            column.metric,
+            column_title(sheet.table, column),
+            dataset_title({"name": column.dataset}),
+            "",
+        )
+        for column in sheet.table.on(said.datasets).columns
+        if said.speaks_of(column.dataset, *column.kind)
+        and (column.dataset, column.metric, column.freeze if said.freezes else None) not in shown
+    ]
+
+
+def _places(sheet: Sheet, pairs: Sequence[_Pair]) -> list[str]:
+    """What no column shows, in words: a data set, or where on it if the sheet has other columns of it."""
+    known = {str(panel.dataset["name"]) for panel in sheet.panels}
+    places = {}
+    for pair in pairs:
+        if pair.column is None:
+            about = pair.about
+            at = about.unit.title if about.freeze is None else freeze_title(about.freeze)
+            places[f"{about.dataset} at {at}" if about.dataset in known else about.dataset] = None
+    return list(places)
 
 
 def _region(said: Said, metric: Metric) -> tuple[float, float]:
@@ -67,22 +125,23 @@ def _region(said: Said, metric: Metric) -> tuple[float, float]:
     return low / scale, high / scale
 
 
+def _scores(sheet: Sheet, pair: _Pair, row: int) -> stats.Scores:
+    return {} if row < 0 or pair.column is None else column_scores(sheet, row, pair.column)
+
+
 def _data(sheet: Sheet, said: Said, pair: _Pair, predictions: Predictions) -> stats.ContrastData:
-    column = sheet.columns[pair.column]
-
-    def scores(row: int) -> stats.Scores:
-        return column_scores(sheet, row, pair.column) if row >= 0 else {}
-
     def correct(row: int) -> stats.Correct | None:
-        return column_correct(sheet, row, pair.column, predictions) if row >= 0 else None
+        if row < 0 or pair.column is None:
+            return None
+        return column_correct(sheet, row, pair.column, predictions)
 
     return stats.ContrastData(
         pair.name,
-        scores(pair.a),
-        scores(pair.b),
+        _scores(sheet, pair, pair.a),
+        _scores(sheet, pair, pair.b),
         correct(pair.a),
         correct(pair.b),
-        _region(said, column.unit),
+        _region(said, pair.about.unit),
     )
 
 
@@ -91,28 +150,35 @@ def _where(column: Column) -> str:
 
 
 def _by_seed(sheet: Sheet, pair: _Pair) -> dict[int, float]:
-    if pair.a < 0 or pair.b < 0:
-        return {}
-    a, b = (column_scores(sheet, row, pair.column) for row in (pair.a, pair.b))
+    a, b = (_scores(sheet, pair, row) for row in (pair.a, pair.b))
     return stats.by_pretrain_seed({k: a[k] - b[k] for k in a.keys() & b.keys()})
 
 
 def _published(sheet: Sheet, pair: _Pair) -> float | None:
-    if pair.a < 0 or pair.b < 0:
+    if pair.a < 0 or pair.b < 0 or pair.column is None:
         return None
     a, b = (sheet.rows[row].published.get(pair.column) for row in (pair.a, pair.b))
     if a is None or b is None:
         return None
-    return (a - b) / (100 if sheet.columns[pair.column].unit.percent else 1)
+    return (a - b) / (100 if pair.about.unit.percent else 1)
+
+
+def _why_missing(sheet: Sheet, pair: _Pair) -> str:
+    there = all(_scores(sheet, pair, row) for row in (pair.a, pair.b))
+    return reasons.NO_SHARED_SEED if there else reasons.NOT_RUN
+
+
+def _inside(value: float | None, region: tuple[float, float]) -> bool | None:
+    return None if value is None else region[0] < value < region[1]
 
 
 def _comparison(sheet: Sheet, pair: _Pair, contrast: stats.Contrast) -> Comparison:
-    column = sheet.columns[pair.column]
+    published = _published(sheet, pair)
     return Comparison(
         a=pair.contrast.a,
         b=pair.contrast.b,
-        column=_where(column),
-        metric=column.metric,
+        column=_where(pair.about),
+        metric=pair.about.metric,
         n=contrast.n,
         difference=contrast.difference,
         half=contrast.half,
@@ -122,7 +188,10 @@ def _comparison(sheet: Sheet, pair: _Pair, contrast: stats.Contrast) -> Comparis
         seed_share=_seed_share(contrast),
         seeds_needed=contrast.seeds_needed,
         by_seed=_by_seed(sheet, pair),
-        published=_published(sheet, pair),
+        published=published,
+        published_as_expected=_inside(published, contrast.region),
+        missing="" if contrast.n else _why_missing(sheet, pair),
+        elsewhere=pair.column is None,
     )
 
 
@@ -138,6 +207,7 @@ def _overall(mean: stats.Contrast, own: Sequence[Comparison]) -> Comparison:
     known = [set(one.by_seed) for one in own]
     seeds = set.intersection(*known) if known else set()
     printed = [one.published for one in own if one.published is not None]
+    published = sum(printed) / len(printed) if len(printed) == len(own) else None
     return Comparison(
         a="mean",
         b=f"over {count(len(own), 'difference')}",
@@ -152,20 +222,32 @@ def _overall(mean: stats.Contrast, own: Sequence[Comparison]) -> Comparison:
         seed_share=_seed_share(mean),
         seeds_needed=mean.seeds_needed,
         by_seed={seed: sum(one.by_seed[seed] for one in own) / len(own) for seed in sorted(seeds)},
-        published=sum(printed) / len(printed) if len(printed) == len(own) else None,
+        published=published,
+        published_as_expected=_inside(published, mean.region),
     )
 
 
 def _claim(
-    sheet: Sheet, name: str, said: Said, pairs: Sequence[_Pair], result: stats.ClaimResult | None
+    sheet: Sheet,
+    name: str,
+    said: Said,
+    pairs: Sequence[_Pair],
+    result: stats.ClaimResult | None,
+    alpha: float,
 ) -> Claim:
     own: list[Comparison] = []
-    overall = None
+    overall = p = None
+    verdict, why = "not run", "no column of these runs is one that it speaks of"
     if result is not None:
         own = [_comparison(sheet, pair, c) for pair, c in zip(pairs, result.contrasts, strict=True)]
         if result.average is not None:
             overall = _overall(result.average, own)
-    metrics = {sheet.columns[pair.column].unit for pair in pairs}
+        apart = any(one.missing == reasons.NO_SHARED_SEED for one in own)
+        # Rows that share no seed were run all the same.
+        verdict = "undecided" if result.verdict == "not run" and apart else result.verdict
+        p = reasons.adjusted_p(result)
+        why = reasons.reason(own, result, _places(sheet, pairs), alpha)
+    run = [pair.about.group for pair, one in zip(pairs, own, strict=False) if one.n]
     return Claim(
         name=said.name,
         table=name,
@@ -173,13 +255,14 @@ def _claim(
         quote=said.quote,
         where=said.where,
         note=said.note,
-        expectation=_expectation(said, metrics),
-        verdict="not run" if result is None else result.verdict,
-        p=None if result is None else result.p_adjusted,
-        reason=_reason(said, own, overall, result),
+        expectation=_expectation(said, {pair.about.unit for pair in pairs}),
+        verdict=verdict,
+        p=p,
+        reason=why,
         comparisons=tuple(own),
         average=said.over == "average",
         overall=overall,
+        datasets_run=tuple(dict.fromkeys(run)) if said.datasets is None else (),
     )
 
 
@@ -193,36 +276,3 @@ def _expectation(said: Said, metrics: set[Metric]) -> str:
     if said.expect == "not better":
         return f"the first is not better by as much as {margin} (our margin)"
     return "the first is better" + (f" by more than {margin}" if said.margin else "")
-
-
-def _reason(
-    said: Said, own: Sequence[Comparison], overall: Comparison | None, result: stats.ClaimResult | None
-) -> str:
-    """Why there is no verdict for or against it, in one line; "" where there is one."""
-    if result is None:
-        if said.datasets:
-            return f"it speaks of {', '.join(said.datasets)}, and nothing was run there"
-        return "no column of these runs is one that it speaks of"
-    run = [one for one in own if one.n]
-    if not run:
-        return "the rows that it compares were not run"
-    if result.verdict != "undecided":
-        return ""
-    parts = [_doubt([overall] if overall is not None else run, len(own) - len(run))]
-    if len(run) < len(own):
-        parts.append(f"{len(own) - len(run)} of {count(len(own), 'comparison')} not run")
-    return "; ".join(part for part in parts if part)
-
-
-def _doubt(judged: Sequence[Comparison], missing: int) -> str:
-    if any(one.n == 1 for one in judged):
-        return "one seed in common decides nothing"
-    if any(one.half is None for one in judged):
-        return "seeds that agree to the last image show no spread"
-    wanted = [one.seeds_needed for one in judged if one.as_expected]
-    off = [one for one in judged if not one.as_expected]
-    if off:
-        return "" if missing else "what goes the other way is within the noise"
-    if wanted and all(n is not None for n in wanted):
-        return f"about {count(max(n for n in wanted if n is not None), 'seed')} would tell, at the differences seen"
-    return "no number of seeds would tell at the differences seen: the test set is too small"

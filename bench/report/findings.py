@@ -1,6 +1,7 @@
 """Claims in words: what was measured, how sure, and how the paper's own numbers stand to them."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -133,22 +134,31 @@ def measured(claim: Claim) -> tuple[str, ...]:
     """What the runs say of a claim, in sentences; none where nothing was run."""
     run = [c for c in claim.comparisons if c.difference is not None]
     sure = f", {p_text(claim.p)}" if claim.p is not None else ""
+    where = (f"Of the data sets run: {', '.join(claim.datasets_run)}.",) if claim.datasets_run else ()
     if claim.overall is not None and claim.overall.difference is not None:
         mean = difference_text(claim.overall, metric_of(claim.overall))
-        return (f"Mean of {len(run)} differences: {mean} ({_sample([claim.overall])}){sure}.",)
+        return (f"Mean of {len(run)} differences: {mean} ({_sample([claim.overall])}){sure}.", *where)
     if not run:
         return ()
-    left = len(claim.comparisons) - len(run)
-    missing = f" {left} more {'was' if left == 1 else 'were'} not run." if left and not claim.reason else ""
+    missing = "" if claim.reason else _missing_text(claim.comparisons)
     if len(run) == 1:
         text = difference_text(run[0], metric_of(run[0]))
-        return (f"{run[0].a} {MINUS} {run[0].b}, {run[0].column}: {text} ({_sample(run)}){sure}.{missing}",)
+        what = f"{run[0].a} {MINUS} {run[0].b}, {run[0].column}"
+        return (f"{what}: {text} ({_sample(run)}){sure}.{missing}", *where)
     ranges = _ranges((metric_of(c), c.difference) for c in run if c.difference is not None)
     expected = sum(bool(c.as_expected) for c in run)
-    return (
-        f"{expected} of {len(run)} differences lie where they are expected: {ranges}"
-        f" ({_sample(run)}){sure}.{missing}",
-    )
+    told = f"{expected} of {len(run)} differences lie where they are expected: {ranges}"
+    return (f"{told} ({_sample(run)}){sure}.{missing}", *where)
+
+
+def _missing_text(comparisons: Sequence[Comparison]) -> str:
+    """How many comparisons there are besides those that were made."""
+    left = Counter(c.missing or "not run" for c in comparisons if c.difference is None)
+    parts = []
+    if number := left.pop("not run", 0):
+        parts.append(f" {number} more {'was' if number == 1 else 'were'} not run.")
+    parts += [f" {number} more {'has' if number == 1 else 'have'} {why}." for why, number in left.items()]
+    return "".join(parts)
 
 
 def _ranges(values: Iterable[tuple[Metric, float]]) -> str:
@@ -165,15 +175,18 @@ def _ranges(values: Iterable[tuple[Metric, float]]) -> str:
 
 
 def _paper(claim: Claim) -> str:
-    known = [(c.published, metric_of(c)) for c in claim.comparisons if c.published is not None]
+    printed = [c for c in claim.comparisons if c.published is not None]
+    known = [(metric_of(c), c.published) for c in printed if c.published is not None]
     if not known:
         return ""
-    above = sum(value > 0 for value, _ in known)
     if len(known) == 1:
-        value, metric = known[0]
+        metric, value = known[0]
         return f"The paper's own difference: {signed(value, metric)}{unit_text(metric)}."
-    ranges = _ranges((metric, value) for value, metric in known)
-    return f"Of the paper's own {len(known)} differences {above} are above zero: {ranges}."
+    inside = sum(bool(c.published_as_expected) for c in printed)
+    lie = "lies" if inside == 1 else "lie"
+    return (
+        f"Of the paper's own {len(known)} differences {inside} {lie} where the claim says: {_ranges(known)}."
+    )
 
 
 def _parts(claim: Claim) -> tuple[Scaled, ...]:

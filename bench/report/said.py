@@ -40,7 +40,7 @@ def difference_line(one: Comparison) -> str:
     what = f"{one.a} against {one.b}" if one.column else f"{one.a} {one.b}"
     where = f", {one.column}" if one.column else ""
     if one.difference is None:
-        return f"{what}{where}: not run"
+        return f"{what}{where}: {one.missing or 'not run'}"
     text = signed(one.difference, metric)
     if one.half is not None:
         text += f" ± {number(one.half, metric)}"
@@ -50,6 +50,7 @@ def difference_line(one: Comparison) -> str:
         parts.append("p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}")
     if one.published is not None:
         parts.append(f"in the paper {signed(one.published, metric)}")
-    if one.seeds_needed is not None and one.as_expected and one.p is not None and one.p >= 0.05:
+    more = one.seeds_needed is not None and one.seeds_needed > one.n
+    if one.seeds_needed is not None and more and one.as_expected and one.p is not None and one.p >= 0.05:
         parts.append(f"about {count(one.seeds_needed, 'seed')} would separate them")
     return "; ".join(parts)

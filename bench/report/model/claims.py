@@ -26,6 +26,9 @@ class Comparison:
         seeds_needed: seeds that would separate them at the difference seen; None where no number would, or unknown.
         by_seed: each pretraining seed's own difference.
         published: the paper's own difference; None where it prints none.
+        published_as_expected: whether that lies where the claim expects it; None where it prints none.
+        missing: why n is 0, such as "not run" or "no seed in common"; "" where it is not.
+        elsewhere: whether no column shows what it is of.
     """
 
     a: str
@@ -42,6 +45,9 @@ class Comparison:
     seeds_needed: int | None = None
     by_seed: Mapping[int, float] = field(default_factory=dict)
     published: float | None = None
+    published_as_expected: bool | None = None
+    missing: str = ""
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,12 @@ class Claim:
         note: how we read it.
         expectation: what is expected of each difference, such as "a above b" or "within 1 point".
         verdict: with Holm's correction over the table's claims.
-        p: of the claim, adjusted; None where nothing could be tested.
+        p: of the claim, adjusted; None where nothing could be tested, or where what is missing decided.
         reason: in one line, why the verdict is what it is.
         comparisons: what it rests on.
         average: whether it speaks of the mean over `comparisons` only, which then is `overall`.
         overall: that mean; None unless `average`.
+        datasets_run: titles of the data sets that were compared, of a claim about every one; else none.
     """
 
     name: str
@@ -77,3 +84,4 @@ class Claim:
     comparisons: tuple[Comparison, ...]
     average: bool = False
     overall: Comparison | None = None
+    datasets_run: tuple[str, ...] = ()

@@ -2,8 +2,8 @@
 
 import functools
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,24 +55,31 @@ def tasks() -> list[Task]:
     ]
 
 
-def run(studies: int, seed: int, jobs: int = 1) -> Iterator[tuple[Task, list[Finding]]]:
-    """Every task with what it found, in order.
+def run(
+    studies: int, seed: int, jobs: int = 1, tell: Callable[[Task], None] = lambda _: None
+) -> list[Finding]:
+    """What every task finds, in their order.
 
     Args:
         studies: simulated in each task.
         seed: of all random numbers.
         jobs: processes; they change how long it takes and nothing else.
+        tell: is called with each task that is done.
     """
     todo = tasks()
+    found: dict[str, list[Finding]] = {}
     if jobs == 1:
         for task in todo:
-            yield task, task(studies, seed)
-        return
-    with ProcessPoolExecutor(jobs) as pool:
-        # The claims are most of the work and stand last: begun in order they would leave processes idle at the end.
-        begun = {task.name: pool.submit(task, studies, seed) for task in reversed(todo)}
-        for task in todo:
-            yield task, begun[task.name].result()
+            found[task.name] = task(studies, seed)
+            tell(task)
+    else:
+        with ProcessPoolExecutor(jobs) as pool:
+            # Most of the work stands last: begun in order it would leave processes idle at the end.
+            begun = {pool.submit(task, studies, seed): task for task in reversed(todo)}
+            for done in as_completed(begun):
+                found[begun[done].name] = done.result()
+                tell(begun[done])
+    return [finding for task in todo for finding in found[task.name]]
 
 
 def _task(experiment: Callable[..., list[Finding]], **arguments) -> Task:
