@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.errors import RecordError
 from bench.files import read_json
+from bench.reading import read_at_once
 
 
 def warn(text: str) -> None:
@@ -37,8 +38,7 @@ def object_or_none(path: Path | str, on_broken: Callable[[str], None]) -> dict[s
     """A JSON object; None where there is none, or none that can be read, which is said."""
     try:
         # Ten thousand times for a report: what is whole is read without a path's machinery.
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-            value = json.loads(file.read())
+        value = json.loads(read_at_once(path))
         if type(value) is dict:
             return value
     except FileNotFoundError:

@@ -47,7 +47,12 @@ def canonical(config: Mapping[str, Any], implied: Mapping[str, Any] | None = Non
 
 def config_id(config: Mapping[str, Any]) -> str:
     """The id of a cell: 16 hexadecimal digits of the SHA-256 of its canonical JSON."""
-    return hashlib.sha256(canonical(config).encode()).hexdigest()[:16]
+    return text_id(canonical(config))
+
+
+def text_id(text: str) -> str:
+    """The id of a cell by its canonical JSON."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def method_config(method: str, dataset: str, protocol: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,8 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any
 
+from bench.reading import read_at_once
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -35,8 +37,7 @@ def read_npz(path: str | os.PathLike[str]) -> "dict[str, np.ndarray]":
         FileNotFoundError: there is none.
         OSError, ValueError: it cannot be read, or is broken.
     """
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a path's own `open` takes twice as long)
-        data = file.read()
+    data = read_at_once(path)
     try:
         return {name: _array(member) for name, member in _members(data)}
     except (_Unknown, struct.error, zlib.error, IndexError, UnicodeDecodeError):

@@ -11,7 +11,6 @@ Records that were published are one file instead, see `bench.packed`; `load_runs
 """
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from bench.broken import Once, object_or_none, warn
 from bench.config import config_id
 from bench.errors import RecordError, UsageError
 from bench.files import cannot_read
+from bench.reading import Configs, read_at_once, rows_of
 from bench.results_folder import PACKED, check_results, open_results, packed_file
 from bench.run_folder import CONFIG, METRICS, PROVENANCE, RESULT, STATUS, attempt_dirs, is_result, run_dir
 
@@ -46,22 +46,31 @@ __all__ = [
 _ID = re.compile("[0-9a-f]{16}")
 # Arrays that hold pictures of a data set, by the name of their file: records that are published leave them out.
 PICTURES = frozenset({"reconstructions", "masks", "parts"})
+_FEW_BYTES = 1 << 14
 State = Literal["new", "running", "interrupted", "failed", "done"]
 
 
 class Run:
     """A cell's folder. What is there may be partial; what is broken reads as missing and is named once."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], on_broken: Callable[[str], None] = warn) -> None:
-        self.dir = folder
-        self.id = folder.name
+    def __init__(
+        self, folder: Path | str, config: dict[str, Any], on_broken: Callable[[str], None] = warn
+    ) -> None:
+        # As text: a report of ten thousand runs spends a second on making paths.
+        self._folder = os.fspath(folder)
+        self.id = self._folder.rpartition(os.sep)[2]
         self.config = config
         self._on_broken = on_broken
 
     @cached_property
+    def dir(self) -> Path:
+        """Its folder."""
+        return Path(self._folder)
+
+    @cached_property
     def result(self) -> dict[str, Any] | None:
         """The published result, or None."""
-        row = object_or_none(f"{self.dir}/{RESULT}", self._on_broken)
+        row = object_or_none(f"{self._folder}/{RESULT}", self._on_broken)
         if row is not None and not is_result(row, self.id):
             self._on_broken(f"{self.dir / RESULT} is not a result of this cell")
             return None
@@ -70,9 +79,14 @@ class Run:
     @cached_property
     def attempt_dir(self) -> Path | None:
         """The folder of the attempt whose result is published; of the newest one while there is none."""
+        return None if self._attempt is None else Path(self._attempt)
+
+    @cached_property
+    def _attempt(self) -> str | None:
         if self.result is not None:
-            return Path(f"{self.dir}/attempts/{self.result['attempt']}")
-        return next(iter(self.attempts), None)
+            return f"{self._folder}/attempts/{self.result['attempt']}"
+        newest = next(iter(self.attempts), None)
+        return None if newest is None else str(newest)
 
     @cached_property
     def attempts(self) -> list[Path]:
@@ -92,7 +106,7 @@ class Run:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Of the attempt in `attempt_dir`; {} when there is none."""
-        folder = self.attempt_dir
+        folder = self._attempt
         return (object_or_none(f"{folder}/{PROVENANCE}", self._on_broken) if folder else None) or {}
 
     @cached_property
@@ -115,43 +129,60 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Rows of metrics.jsonl, up to the first that is broken; a last line that a kill cut short is no fault."""
-        folder = self.attempt_dir
+        return self._metrics()[0]
+
+    def metrics_text(self) -> str:
+        """The lines of those rows as they were written."""
+        rows, text = self._metrics()
+        return b"".join(text.splitlines(keepends=True)[: len(rows)]).decode()
+
+    def _metrics(self) -> tuple[list[dict[str, Any]], bytes]:
+        folder = self._attempt
         if folder is None:
-            return []
+            return [], b""
         path = f"{folder}/{METRICS}"
         try:
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-                text = file.read()
+            text = read_at_once(path)
         except FileNotFoundError:
-            return []
+            return [], b""
         except OSError as error:
             self._on_broken(cannot_read(Path(path), error))
-            return []
+            return [], b""
         rows, broken = rows_of(text)
         if broken and (self.result is not None or text.count(b"\n") >= broken):
             self._on_broken(f"{path} is broken from line {broken} on: what is before it is taken")
-        return rows
+        return rows, text
 
     def arrays(self, name: str) -> dict[str, Any] | None:
         """The arrays that were saved as `name`.npz; None when there are none that can be read."""
-        folder = self.attempt_dir
+        if name in self._kept:
+            return dict(self._kept[name])
+        folder = self._attempt
         if folder is None:
             return None
         from bench.npz import read_npz
 
         path = f"{folder}/{name}.npz"
         try:
-            return read_npz(path)
+            found = read_npz(path)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             self._on_broken(f"{path} cannot be read: {error}")
             return None
+        if sum(array.nbytes for array in found.values()) <= _FEW_BYTES:
+            self._kept[name] = found
+        return dict(found)
+
+    @cached_property
+    def _kept(self) -> dict[str, dict[str, Any]]:
+        """Arrays that were read, where they are small: a report asks for them three times."""
+        return {}
 
     @property
     def array_names(self) -> list[str]:
         """Names under which it has arrays, see `arrays`."""
-        folder = self.attempt_dir
+        folder = self._attempt
         if folder is None:
             return []
         try:
@@ -181,35 +212,24 @@ class Run:
         return path if path.exists() else None
 
 
-def rows_of(text: bytes) -> tuple[list[dict[str, Any]], int]:
-    """The rows of a file of JSON lines, and the number of the first line that is broken; 0 where none is."""
-    lines = text.splitlines(keepends=True)
-    try:
-        rows = json.loads(b"[" + b",".join(lines) + b"]")
-        if len(rows) == len(lines) and all(type(row) is dict for row in rows):
-            return rows, 0
-    except (ValueError, RecursionError):
-        pass
-    rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            row = None
-        if not isinstance(row, dict):
-            return rows, number
-        rows.append(row)
-    return rows, 0
-
-
 def load_run(results: Path, cell_id: str, on_broken: Callable[[str], None] = warn) -> Run | None:
     """One cell by its whole id, or None when there is nothing of it."""
-    folder = run_dir(results, cell_id)
-    config = object_or_none(f"{folder}/{CONFIG}", on_broken)
-    if config is None:
+    return _load(str(run_dir(results, cell_id)), cell_id, Configs(), on_broken)
+
+
+def _load(folder: str, cell_id: str, configs: Configs, on_broken: Callable[[str], None]) -> Run | None:
+    path = f"{folder}/{CONFIG}"
+    try:
+        config, own_id = configs.read(read_at_once(path))
+    except FileNotFoundError:
         return None
-    if config_id(config) != cell_id:
-        on_broken(f"{folder / CONFIG} does not belong to its folder")
+    except (OSError, ValueError, RecursionError):
+        config = object_or_none(path, on_broken)
+        if config is None:
+            return None
+        own_id = config_id(config)
+    if own_id != cell_id:
+        on_broken(f"{path} does not belong to its folder")
         return None
     return Run(folder, config, on_broken)
 
@@ -239,11 +259,11 @@ def load_runs(results: Path | str, on_broken: Callable[[str], None] = warn) -> l
     except OSError as error:
         on_broken(cannot_read(results / "runs", error))
         return []
-    runs = []
+    runs, parent, configs = [], str(results / "runs"), Configs()
     for name in names:
         if not _ID.fullmatch(name):
-            on_broken(f"{results / 'runs' / name} is no cell's folder: it is left alone")
-        elif (run := load_run(results, name, on_broken)) is not None:
+            on_broken(f"{parent}/{name} is no cell's folder: it is left alone")
+        elif (run := _load(f"{parent}/{name}", name, configs, on_broken)) is not None:
             runs.append(run)
     return runs
 

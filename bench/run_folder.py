@@ -28,7 +28,7 @@ def attempt_dirs(folder: Path, on_stray: Callable[[str], object] = str) -> list[
         folder: of the run.
         on_stray: told of what lies among them and is none.
     """
-    parent = folder / "attempts"
+    parent = Path(f"{folder}/attempts")
     try:
         with os.scandir(parent) as entries:
             dirs = {entry.name: entry.name.isdecimal() and entry.is_dir() for entry in entries}
@@ -41,7 +41,7 @@ def attempt_dirs(folder: Path, on_stray: Callable[[str], object] = str) -> list[
         if not ours and name[:1] != ".":
             on_stray(f"{parent / name} is no attempt: it is left alone")
     names = [name for name, ours in dirs.items() if ours]
-    return [folder / "attempts" / name for name in sorted(names, key=int, reverse=True)]
+    return [Path(f"{parent}/{name}") for name in sorted(names, key=int, reverse=True)]
 
 
 def make_attempt(folder: Path) -> Path:

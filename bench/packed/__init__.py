@@ -3,7 +3,7 @@
 Columns with the facts people ask for stand beside the records themselves, which are kept as JSON texts and bytes;
 `bench.records.load_runs` gives them back as the runs they were. The same records give the same bytes (with the same
 pyarrow, whose version Parquet writes into the file). What would name a machine or a person is not in it, see
-`bench.packed.scrub`. Each page has a checksum.
+`bench.packed.scrub`. A checksum of the whole file is in its footer.
 
     pandas.read_parquet("records.parquet", columns=["method", "dataset", "freeze", "seed", "top1_last"])
 """

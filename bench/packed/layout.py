@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Raised when a reader of an earlier version could not read the file, or would misread it.
 VERSION = 1
 MARK = b"bench.records"
+CHECKSUM = b"bench.sha256"
 RULES = ("last", "val", "best-test")
 TEXTS = ("config", "result", "provenance", "status", "epochs")
 
@@ -67,12 +68,13 @@ def _text(value: Any) -> str | None:
 
 def row(run: "Run") -> dict[str, Any]:
     """What stands in the columns of a run, all but its arrays."""
-    config, result, status = run.config, run.result, run.status
+    config, result = run.config, run.result
+    # Of a run that is done, its provenance says when it began and ended.
+    status = run.status if result is None else None
     found, pretrain = result or {}, config.get("pretrain", config)
     probe = config["kind"] == "probe"
     provenance = scrub(run.provenance)
     rules = found.get("rules") or {}
-    rows = run.metrics()
     return {
         "id": run.id,
         "kind": config["kind"],
@@ -99,6 +101,6 @@ def row(run: "Run") -> dict[str, Any]:
         "config": compact(config),
         "result": None if result is None else compact(result),
         "provenance": compact(provenance),
-        "status": compact(scrub_status(status, str(run.provenance.get("host") or ""))),
-        "epochs": "\n".join(map(compact, rows)),
+        "status": None if status is None else compact(scrub_status(status, str(run.provenance.get("host") or ""))),
+        "epochs": run.metrics_text(),
     }  # fmt: skip

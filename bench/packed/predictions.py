@@ -27,9 +27,10 @@ def shorten(best: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """
     if best.ndim != 2 or best.dtype.kind != "i" or labels.shape != best.shape[:1] or not best.size:
         return None
-    first = best[:, 0]
-    low, high = int(first.min()), int(first.max())
-    if low < 0 or high >= 1 << 15 or int(labels.min()) < 0:
+    first = np.ascontiguousarray(best[:, 0])
+    high = int(first.max())
+    # The true class is what stands for a hit, so it must be one; a label of -1 would be hit by what is unknown.
+    if high >= 1 << 15 or min(int(first.min()), int(labels.min())) < 0:
         return None
     hit = (best == labels[:, None]).any(axis=1)
     return first.astype(np.uint8 if high < 256 else "<i2"), np.packbits(hit)

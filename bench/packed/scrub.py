@@ -5,6 +5,7 @@ paths, in commands and in errors, keep their last part: `--data /home/ada/sets` 
 how a number came about stays: versions, commit, platform, device, threads, fingerprints, times.
 """
 
+import functools
 import re
 from typing import Any
 
@@ -19,6 +20,8 @@ def _last_part(match: "re.Match[str]") -> str:
     return match[0].rstrip("/").rpartition("/")[2] or "/"
 
 
+# The runs of one command have nearly all their texts in common.
+@functools.lru_cache(1 << 14)
 def scrub_text(text: str, host: str = "") -> str:
     """A text with absolute paths cut down to their last part, and without the host's name.
 

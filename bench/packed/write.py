@@ -9,7 +9,9 @@ import numpy as np
 from bench.errors import UsageError
 from bench.files import write_bytes
 from bench.packed import layout, predictions
+from bench.packed.columns import column
 from bench.packed.predictions import Kept
+from bench.packed.seal import BLANK, seal
 from bench.records import PICTURES
 
 if TYPE_CHECKING:
@@ -41,14 +43,16 @@ def pack(runs: Iterable["Run"], *, without: Collection[str] = PICTURES, predicti
     # Equal values are stored once a group, however far apart: the labels of a test set, an unchanged prediction.
     writer = pq.ParquetWriter(
         out, schema, compression="zstd", compression_level=LEVEL, use_dictionary=True,
-        dictionary_pagesize_limit=1 << 30, write_page_checksum=True, write_statistics=False,
+        dictionary_pagesize_limit=1 << 30, write_statistics=False,
         store_schema=False,
     )  # fmt: skip
     with writer:
-        writer.add_key_value_metadata({layout.MARK: str(layout.VERSION).encode()})
+        version = str(layout.VERSION).encode()
+        writer.add_key_value_metadata({layout.MARK: version, layout.CHECKSUM: BLANK})
         for rows in _groups(runs, frozenset(without), predictions):
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    return out.getvalue().to_pybytes()
+            filled = [column(field.type, [row[field.name] for row in rows]) for field in schema]
+            writer.write_table(pa.Table.from_arrays(filled, schema=schema))
+    return seal(out.getvalue().to_pybytes())
 
 
 def write_packed(runs: Iterable["Run"], path: Path, **options: Any) -> Path:
