@@ -19,8 +19,9 @@ def table_html(table: Table, grid: Grid) -> str:
     """
     own = [texts[0] for line in grid.lines for texts in line.groups]
     widest = max((_beside(text) for text in own if text.at), default=0)
+    marked = ".62em" if any(text.unknown or text.dagger for text in own) else "0"
     parts = [
-        f'<table class="results" style="--beside:{widest}ch;--print:{print_size(grid)}pt">',
+        f'<table class="results" style="--beside:{widest}ch;--mark:{marked};--print:{print_size(grid)}pt">',
         f"<thead>{_head(table, grid)}</thead>",
     ]
     starts = [0, *grid.breaks, len(grid.lines)]
@@ -120,5 +121,5 @@ def _cell(text: Text, cls: str, address: str) -> str:
     mark = "?" if text.unknown else "†" if text.dagger else ""
     return (
         f'<td class="{cls}own"{sort}><a href="{address}:{text.at[0]}:{text.at[1]}">{number}</a>'
-        f'<span class="pm">{beside}</span><span class="mark">{mark}</span></td>'
+        f'<span class="mark">{mark}</span><span class="pm">{beside}</span></td>'
     )
