@@ -77,7 +77,7 @@ def test_what_was_not_run_is_told_once():
 
 def test_rows_that_share_no_seed_are_not_told_as_rows_not_run():
     apart = Comparison("A", "B", "Digits", "top1", 0, missing="no seed in common")
-    some = claims()[0].comparisons[:2] + (apart,)
+    some = (*claims()[0].comparisons[:2], apart)
     (sentence,) = finding("patchvae-beats-beta-vae-frozen", comparisons=some, reason="").measured
     assert sentence.endswith("p = 0.002. 1 more has no seed in common.")
 

@@ -1,6 +1,8 @@
 """Two results folders side by side: what is identical, what differs beyond chance, what only one of them has."""
 
 import json
+from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from scipy import stats as reference
@@ -16,7 +18,7 @@ def folders(tmp_path):
     return Runs(tmp_path / "a"), Runs(tmp_path / "b")
 
 
-def fill(runs, levels, seeds=range(4), luck=0.01):
+def fill(runs, levels, seeds: Iterable[int] = range(4), luck=0.01):
     """A seed's luck is shared by whatever has the seed; what is left is a little of each level's own."""
     for method, level in levels.items():
         for seed in seeds:
@@ -58,7 +60,7 @@ def test_other_seeds_are_two_samples(folders):
     cells, _ = held(a, b)
     one = cells["patchvae"]
     x, y = (build(runs.root).tables[0].rows[0].cells[0].values for runs in (a, b))
-    test = reference.ttest_ind(y, x, equal_var=False)
+    test: Any = reference.ttest_ind(y, x, equal_var=False)
     assert not one.paired
     assert one.n == (4, 5)
     assert one.p == pytest.approx(test.pvalue)

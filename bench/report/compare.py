@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bench import stats
 from bench.report.layout import GAP, in_unit, number, signed
@@ -154,7 +155,7 @@ def _welch(a: Scores, b: Scores) -> Mapping[str, float | None]:
         return {"difference": difference}
     from scipy.stats import ttest_ind
 
-    test = ttest_ind(y, x, equal_var=False)
+    test: Any = ttest_ind(y, x, equal_var=False)
     if not math.isfinite(test.pvalue):
         return {"difference": difference}
     low, high = test.confidence_interval(1 - ALPHA)
