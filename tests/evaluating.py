@@ -45,6 +45,7 @@ def judge(
     data: Dataset | None = None,
     stop: Stop | None = None,
     options: RunOptions | None = None,
+    steps: int = STEPS,
     **settings: Any,
 ) -> tuple[dict[str, Any], MemoryAttempt]:
     """The result of an evaluation, and the attempt with its arrays."""
@@ -57,7 +58,7 @@ def judge(
         config,
         data or noise_data(),
         weights,
-        PRETRAINED,
+        {**PRETRAINED, "steps": steps},
         attempt,  # pyright: ignore[reportArgumentType]
         device="cpu",
         stop=stop or Stop(),

@@ -7,9 +7,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from bench.data.arrays import Dataset, Split
+from bench.errors import UsageError
 from bench.evaluations.features import best_classes, flatten, hit_rate
 from bench.evaluations.linear import choose_l2, fit
 from bench.evaluations.neighbours import knn_votes
+from bench.launch.control import RunOptions
 from bench.probe import holdout_split
 from tests.evaluating import judge, pretrained
 from tests.learning import noise_data
@@ -130,9 +132,12 @@ def test_all_is_chosen_on_a_tenth_of_the_training_split_and_never_on_the_test_sp
 
 
 def test_the_features_are_those_of_the_frozen_backbone_image_by_image(tmp_path, monkeypatch):
+    from bench.evaluations import features as module
     from bench.evaluations import task
 
     monkeypatch.setattr(task.Task.chunks, "__defaults__", (7,))
+    seen = []
+    monkeypatch.setattr(module, "flatten", lambda *given: seen.append(flatten(*given)) or seen[-1])
     pretrain, weights, method = pretrained("patchvae", tmp_path)
     result, attempt = judge("features", pretrain, weights, tmp_path / "1", l2=0.1)
     data = noise_data()
@@ -146,6 +151,7 @@ def test_the_features_are_those_of_the_frozen_backbone_image_by_image(tmp_path, 
             ])
             for split in (data.train, data.test)
         )  # fmt: skip
+    torch.testing.assert_close(torch.cat(seen), torch.cat([train, test]), rtol=1e-4, atol=1e-5)
     votes = knn_votes(
         train, torch.from_numpy(data.train.labels), test, num_classes=10, k=20, temperature=0.07
     )
@@ -155,6 +161,14 @@ def test_the_features_are_those_of_the_frozen_backbone_image_by_image(tmp_path, 
     assert result["metrics"]["knn_top1"] == float((found.numpy() == data.test.labels).mean())
     assert result["facts"]["l2"] == 0.1
     assert result["facts"]["l2_held_out_loss"] == {}
+
+
+def test_features_that_do_not_fit_are_refused_with_what_helps(tmp_path):
+    pretrain, weights, _ = pretrained("random", tmp_path)
+    little = RunOptions(threads=1, cache_bytes=60 * 128 * 4)
+    with pytest.raises(UsageError, match="features of 60 images would take 0 MiB.*features.grid=1"):
+        judge("features", pretrain, weights, tmp_path / "1", options=little)
+    assert judge("features", pretrain, weights, tmp_path / "1", options=little, grid=1)[0]["metrics"]
 
 
 @pytest.mark.parametrize(("side", "cells"), [(3, 9), (4, 16), (8, 16), (7, 16)])

@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from bench.build import module_state
+from bench.checkpoint import write_tensors
 from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels
 from bench.evaluations import parts as module
@@ -166,6 +168,9 @@ def test_without_a_live_part_there_is_no_purity_and_nothing_breaks(tmp_path):
 def test_a_swap_replaces_one_parts_appearance_in_the_target_and_nothing_else(tmp_path):
     pretrain, weights, method = pretrained("patchvae", tmp_path)
     assert isinstance(method, PatchVAE)
+    # So young a method hardly looks at appearance: let it be felt.
+    method.heads.get_submodule("mu").weight.data.mul_(300)
+    write_tensors(weights, module_state(method))
     data = noise_data()
     _, attempt = judge("parts", pretrain, weights, tmp_path / "1")
     swaps = {name: values for name, values in attempt.arrays["parts"].items() if name.startswith("swap")}
@@ -196,6 +201,8 @@ def test_a_swap_replaces_one_parts_appearance_in_the_target_and_nothing_else(tmp
                     made = pixels.to_bytes(method.decoder(method.assemble(appearance, occurrence)))[0].numpy()
                 shown = swaps[f"swap_{name}"][row, column].astype(int)
                 assert np.abs(shown - made.astype(int)).max() <= 1, name
+    changed = np.abs(swaps["swap_after"].astype(int) - swaps["swap_before"].astype(int)).max((-3, -2, -1))
+    assert (changed > 5).all()
 
 
 def test_the_likeliest_part_may_be_asked_for_but_for_one():

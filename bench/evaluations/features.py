@@ -78,11 +78,21 @@ def _features(task: Task, backbone: Backbone, split: Split, s: FeaturesSettings)
     for index in task.chunks(len(pixels)):
         part = flatten(backbone(pixels.batch(index)[0]), s.grid)
         if found is None:
+            _check_memory(task, part.shape[1] * part.element_size())
             found = part.new_empty(len(pixels), part.shape[1])
         found[index] = part
         task.told(int(index[-1]) + 1, len(pixels))
     assert found is not None
     return found
+
+
+def _check_memory(task: Task, bytes_each: int) -> None:
+    count = len(task.data.train) + len(task.data.test)
+    if (wanted := count * bytes_each) > task.options.cache_bytes:
+        raise UsageError(
+            f"features of {count} images would take {wanted >> 20} MiB, more than the"
+            f" {task.options.cache_bytes >> 20} MiB that they may: --set features.grid=1 makes them narrower"
+        )
 
 
 def flatten(features: Float[Tensor, "b c h w"], grid: int) -> Float[Tensor, "b d"]:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Similarities that are kept at once: 128 MiB in single precision.
+# Similarities, or votes before they are summed, that are kept at once: 128 MiB in single precision.
 PAIRS = 1 << 25
 
 
@@ -38,11 +38,10 @@ def knn_votes(
     bank = F.normalize(train, dim=1)
     k = min(k, len(bank))
     votes = []
-    for chunk in F.normalize(test, dim=1).split(max(1, PAIRS // len(bank))):
+    for chunk in F.normalize(test, dim=1).split(max(1, PAIRS // max(len(bank), k * num_classes))):
         between()
         near = (chunk @ bank.T).topk(k, 1)
         weights = ((near.values - near.values[:, :1]) / temperature).exp()
-        votes.append(
-            weights.new_zeros(len(chunk), num_classes).scatter_add_(1, labels[near.indices], weights)
-        )
+        # Not scattered: a GPU adds in whatever order, and so not to the same bits twice.
+        votes.append((F.one_hot(labels[near.indices], num_classes) * weights[..., None]).sum(1))
     return torch.cat(votes)

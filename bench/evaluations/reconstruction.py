@@ -100,7 +100,7 @@ def reconstruction(task: Task) -> Findings:
         "ssim_sigma": s.sigma,
         "ssim_window": window(s.sigma),
         "scale": task.scale,
-        "schedule": method.schedule(int(task.pretrained.get("steps") or 0)),
+        "schedule": method.schedule(task.steps),
         "sampled": bool(rates),
     }
     return Findings(metrics, facts)

@@ -126,9 +126,14 @@ class Task:
         except UsageError:
             return None
 
+    @property
+    def steps(self) -> int:
+        """That pretraining took."""
+        return int(self.pretrained.get("steps") or 0)
+
     def schedule(self, method: Method, like: Tensor) -> dict[str, Tensor]:
         """What the method's schedule had come to when pretraining ended."""
-        values = method.schedule(int(self.pretrained.get("steps") or 0))
+        values = method.schedule(self.steps)
         return {
             name: torch.tensor(value, dtype=like.dtype, device=like.device) for name, value in values.items()
         }
