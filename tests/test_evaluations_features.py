@@ -166,7 +166,7 @@ def test_the_features_are_those_of_the_frozen_backbone_image_by_image(tmp_path, 
 def test_features_that_do_not_fit_are_refused_with_what_helps(tmp_path):
     pretrain, weights, _ = pretrained("random", tmp_path)
     little = RunOptions(threads=1, cache_bytes=60 * 128 * 4)
-    with pytest.raises(UsageError, match="features of 60 images would take 0 MiB.*features.grid=1"):
+    with pytest.raises(UsageError, match=r"features of 60 images would take 0 MiB.*features.grid=1"):
         judge("features", pretrain, weights, tmp_path / "1", options=little)
     assert judge("features", pretrain, weights, tmp_path / "1", options=little, grid=1)[0]["metrics"]
 
