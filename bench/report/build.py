@@ -147,7 +147,7 @@ def _notices(found: Sequence[Sheet]) -> list[str]:
         for panel in sheet.panels:
             theirs = sheet.table.schedule.get(str(panel.dataset["name"]))
             part = "fraction" in panel.dataset
-            if part or (theirs is not None and panel.epochs != theirs):
+            if part or (theirs is not None and not captions.same_schedule(panel, theirs)):
                 paper = f"; the paper's is {theirs[0]} + {theirs[1]} epochs" if theirs else ""
                 on = " of a part of the training images" if part else ""
                 lines[

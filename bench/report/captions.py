@@ -49,6 +49,12 @@ def schedule(panel: Panel) -> str:
     return words if probe is None else f"{words}, {probe} of probing"
 
 
+def same_schedule(panel: Panel, theirs: tuple[int, int]) -> bool:
+    """Whether a panel trained as long, on as many images, as the paper: of what it has not done it says nothing."""
+    whole = not panel.pretrain["train"].get("epoch_images") and "fraction" not in panel.dataset
+    return whole and all(own in (None, their) for own, their in zip(panel.epochs, theirs, strict=True))
+
+
 def _by_panel(sheet: Sheet, what: str, values: Sequence[str]) -> list[tuple[str, str]]:
     """One fact where all data sets agree, else one each."""
     if len(set(values)) == 1:
@@ -212,7 +218,7 @@ def _beside_the_paper(sheet: Sheet) -> list[str]:
     lines = [line + "."]
     for panel in sheet.panels:
         theirs = table.schedule.get(str(panel.dataset["name"]))
-        if theirs is not None and panel.epochs != theirs:
+        if theirs is not None and not same_schedule(panel, theirs):
             lines.append(
                 f"{panel.title}: the schedule is not the paper's ({theirs[0]} epochs of pretraining, {theirs[1]} of"
                 " probing), so a difference from it speaks neither for nor against a reproduction."
