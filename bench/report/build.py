@@ -1,6 +1,7 @@
 """From a results folder to a report, and from a report to files."""
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from bench.files import write_bytes
 from bench.records import Run, load_runs
 from bench.report import captions
 from bench.report.baseline import check_baseline
-from bench.report.claims import judge_claims
+from bench.report.claims import is_transfer, judge_claims
 from bench.report.collect import panels
 from bench.report.details import confusions, details
 from bench.report.leftover import leftover_sheets
@@ -88,14 +89,22 @@ def build(
 def _named(found: Sequence[Sheet]) -> dict[str, Sheet]:
     """Sheets by a short name, each its own."""
     names: Counter[str] = Counter()
-    named = {}
+    named: dict[str, Sheet] = {}
     for sheet in found:
         panel = sheet.panels[0]
         about = f"table-{sheet.table.name}" if sheet.table else panel.name
-        stem = f"{about}-{panel.protocol}".replace(":", "-").replace("@", "-").replace("%", "")
+        stem = _stem(f"{about}-{panel.protocol}")
         names[stem] += 1
-        named[stem if names[stem] == 1 else f"{stem}-{names[stem]}"] = sheet
+        while (name := stem if names[stem] == 1 else f"{stem}-{names[stem]}") in named:
+            names[stem] += 1
+        named[name] = sheet
     return named
+
+
+def _stem(name: str) -> str:
+    """A name as part of an address, a label and a file name; letters that these cannot hold become numbers."""
+    text = re.sub(r"[^\x00-\x7f]", lambda match: f"u{ord(match[0]):x}", name.replace("%", ""))
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")
 
 
 def _titled(tables: dict[str, Table], named: dict[str, Sheet]) -> list[Table]:
@@ -120,7 +129,7 @@ def _with_figures(
         sheet = named[table.name]
         datasets = [
             DatasetRows(
-                name=f"{table.name}-{panel.name}".replace(":", "-").replace("@", "-").replace("%", ""),
+                name=_stem(f"{table.name}-{panel.name}"),
                 dataset=panel.name,
                 title=panel.title,
                 schedule=captions.schedule(panel),
@@ -145,6 +154,12 @@ def _notices(found: Sequence[Sheet]) -> list[str]:
         if sheet.table is None:
             continue
         for panel in sheet.panels:
+            if is_transfer(sheet):
+                origin = dataset_title(panel.pretrain["dataset"])
+                lines[
+                    f"Table {sheet.table.name} on {dataset_title(panel.dataset)}: pretrained on {origin}, which is"
+                    " not the paper's setting: the paper's claims are not judged there."
+                ] = None
             theirs = sheet.table.schedule.get(str(panel.dataset["name"]))
             part = "fraction" in panel.dataset
             if part or (theirs is not None and not captions.same_schedule(panel, theirs)):

@@ -26,7 +26,7 @@ def judge_claims(sheet: Sheet, name: str, predictions: Predictions) -> list[Clai
         name: of the table in the report.
         predictions: which test images each probe got right.
     """
-    if sheet.table is None:
+    if sheet.table is None or is_transfer(sheet):
         return []
     titles = [row.title for row in sheet.rows]
     found: list[tuple[Said, list[_Pair]]] = []
@@ -41,6 +41,12 @@ def judge_claims(sheet: Sheet, name: str, predictions: Predictions) -> list[Clai
     tested = sum(result.p is not None for result in results.values())
     alpha = ALPHA / max(tested, 1)
     return [_claim(sheet, name, said, pairs, results.get(said.name), alpha) for said, pairs in found]
+
+
+def is_transfer(sheet: Sheet) -> bool:
+    """Whether it was pretrained on other data than it is probed on, and no row of the study says so of itself."""
+    away = any(not panel.home for panel in sheet.panels)
+    return away and sheet.table is not None and not all(row.pretrain_on for row in sheet.table.rows)
 
 
 class _Pair(NamedTuple):

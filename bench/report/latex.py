@@ -28,9 +28,18 @@ PREAMBLE = "% Needs \\usepackage{booktabs} and, for accented names, \\usepackage
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is. The weighted loss L_w is set as the paper sets it."""
-    escaped = _PATTERN.sub(lambda match: _ESCAPES[match[0]], text)
+    """Text that LaTeX prints as it is. The weighted loss L_w is set as the paper sets it.
+
+    Letters beyond Latin-1 that have no command here become "?".
+    """
+    known = "".join(c if c in _ESCAPES or _printable(c) else " " if c.isspace() else "?" for c in text)
+    escaped = _PATTERN.sub(lambda match: _ESCAPES[match[0]], known)
     return re.sub(r"\bL\\_w\b", lambda _: r"$\mathcal{L}_w$", escaped)
+
+
+def _printable(letter: str) -> bool:
+    """Whether pdflatex sets a letter: of others it makes an error, and no table at all."""
+    return " " <= letter <= "~" or "\u00a1" <= letter <= "\u00ff"
 
 
 def _cell(text: Text) -> str:

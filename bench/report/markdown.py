@@ -6,12 +6,13 @@ from bench.report.layout import Grid, Group, Text, gap_lines, lay_out, legend
 from bench.report.model import Claim, Plain, Report, Table
 from bench.report.said import difference_line, evidence, tally, verdict_title
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|~$])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
 def escape(text: str) -> str:
     """Text that Markdown prints as it is, in a table cell too."""
-    return _SPECIAL.sub(r"\\\1", text.replace("\n", " "))
+    return _SPECIAL.sub(r"\\\1", _CONTROL.sub(" ", text))
 
 
 def _cell(text: Text) -> str:
