@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from bench.report.figures import Absent, Album, TableRows, draw, parts, raster
-from bench.report.model import Figure, Picture
+from bench.report.figures import Absent, Album, TableRows, consistency, draw, masks, parts, raster
+from bench.report.model import Chart, Figure, Picture
+from tests.evaluating import judge, pretrained
 from tests.left_runs import Left, on_dataset, row_runs
 from tests.test_figures_charts import table
 from tests.test_figures_pictures import decoded, drawn, holds, images
 
-PARTS, GRID, TOP = 10, 4, 12
+PARTS, SHOWN, GRID, TOP = 10, 9, 4, 12
+NAMES = ["cat", "lawn_mower", "fig"]
 
 
 @pytest.fixture
@@ -17,26 +19,48 @@ def left(tmp_path):
     return Left(tmp_path)
 
 
-def arrays(number=16):
+def arrays():
+    """As the evaluation leaves them: the patches in the order of `shown`, part 4 in none of them."""
     rng = np.random.default_rng(5)
-    occurrence = rng.uniform(0.4, 0.6, (number, PARTS, GRID, GRID)).astype(np.float32)
-    occurrence[:, [0, 9]] = 0.5  # two parts that are the same everywhere
+    occurrence = rng.uniform(0.4, 0.6, (12, PARTS, GRID, GRID)).astype(np.float16)
+    occurrence[:, 9] = 0.5  # the same everywhere
     return {
-        "images": images(number),
+        "images": images(12),
         "occurrence": occurrence,
-        "patches": rng.integers(0, 256, (PARTS, TOP, 3, 16, 16), dtype=np.uint8),
-        "scores": np.sort(rng.uniform(0.5, 1, (PARTS, TOP)))[:, ::-1].astype(np.float32),
-        "labels": rng.integers(0, 3, (PARTS, TOP)),
-        "classes": np.array(["cat", "lawn_mower", "fig"]),
-        "swap": np.array([(0, 1, 2, 3), (0, 1, 4, 3), (5, 2, 6, 3)]),
-        "before": images(3, seed=8),
-        "after": images(3, seed=9),
+        "shown": np.array([9, 8, 7, 6, 5, 3, 2, 1, 0], np.int16),
+        "patches": rng.integers(0, 256, (SHOWN, TOP, 3, 16, 16), dtype=np.uint8),
+        "swap_source": images(4, seed=6),
+        "swap_source_part": np.array([1, 2, 3, 4]),
+        "swap_source_map": rng.uniform(0, 1, (4, GRID, GRID)).astype(np.float16),
+        "swap_target": images(12, seed=7).reshape(4, 3, 3, 32, 32),
+        "swap_target_part": np.arange(12).reshape(4, 3),
+        "swap_target_map": rng.uniform(0, 1, (4, 3, GRID, GRID)).astype(np.float16),
+        "swap_before": images(12, seed=8).reshape(4, 3, 3, 32, 32),
+        "swap_after": images(12, seed=9).reshape(4, 3, 3, 32, 32),
     }
 
 
-def with_parts(left, label="PatchVAE", values=None):
+def numbers(alive=PARTS, shift=0.0):
+    rng = np.random.default_rng(4)
+    return {
+        "alive": np.arange(PARTS) < alive,
+        "purity_labels": np.linspace(0.2, 0.65, PARTS) + shift,
+        "purity_pixels": np.linspace(0.65, 0.2, PARTS),
+        "top_probability": np.sort(rng.uniform(0.5, 1, (PARTS, TOP)))[:, ::-1].astype(np.float32),
+        "top_label": rng.integers(-1, 3, (PARTS, TOP)).astype(np.int16),
+    }
+
+
+FACTS = {"threshold": 0.5, "alive_share": 0.01, "top": TOP, "clusters": 50, "patch": 16}
+
+
+def with_parts(left, label="PatchVAE", values=None, names=NAMES):
+    saved = {"parts": values or arrays(), "part_numbers": numbers()}
+    probe = left.run({"kind": "probe"}, {"kind": "probe", "classes": names})
     return row_runs(
-        label, evaluations={("parts", 0): left.evaluation("parts", arrays={"parts": values or arrays()})}
+        label,
+        evaluations={("parts", 0): left.evaluation("parts", arrays=saved)},
+        probes={("conv1-5", (0, 0)): probe},
     )
 
 
@@ -45,18 +69,18 @@ def facts(figure: Figure | Absent | None):
     return figure.facts
 
 
-def test_a_map_lies_over_its_image_for_the_parts_that_vary_most(left):
+def test_a_map_lies_over_its_image_for_the_parts_with_patches_that_vary_most(left):
     values = arrays()
     (picture,) = drawn(parts.occurrence(on_dataset(with_parts(left))))
     whole = raster.enlarge(raster.pixels(values["images"][3]))
     for part in range(PARTS):
         map_ = raster.overlay(whole, values["occurrence"][3, part])
-        assert holds(picture, map_) == (part not in (0, 9)), part
+        assert holds(picture, map_) == (part not in (4, 9)), part
 
 
 def test_a_map_uses_the_whole_scale_and_not_its_own_range(left):
     low = arrays()
-    low["occurrence"] = low["occurrence"] * 0.1
+    low["occurrence"] = low["occurrence"] / 10
     (picture,) = drawn(parts.occurrence(on_dataset(with_parts(left, values=low))))
     whole = raster.enlarge(raster.pixels(low["images"][0]))
     assert holds(picture, raster.overlay(whole, low["occurrence"][0, 1]))
@@ -64,34 +88,48 @@ def test_a_map_uses_the_whole_scale_and_not_its_own_range(left):
 
 
 def test_patches_stand_in_order_with_the_classes_of_all_of_them(left):
-    values = arrays()
+    values, known = arrays(), numbers()
     figure = parts.patches(on_dataset(with_parts(left)))
     (picture,) = drawn(figure)
-    shown = [holds(picture, raster.enlarge(raster.pixels(p), parts.PATCH)) for p in values["patches"][2]]
+    own = values["patches"][values["shown"].tolist().index(2)]
+    shown = [holds(picture, raster.enlarge(raster.pixels(patch), parts.PATCH)) for patch in own]
     assert shown == [True] * parts.MOST_PATCHES + [False] * (TOP - parts.MOST_PATCHES)
     (fact,) = facts(figure)
     assert fact.columns == ("PatchVAE", "Probability", f"Classes of its {TOP} surest patches")
+    assert [row[0] for row in fact.rows] == [f"part {part}" for part in (0, 1, 2, 3, 5, 6, 7, 8)]
+    _, probability, classes = fact.rows[2]
+    highest = known["top_probability"][2]
+    assert probability == f"{highest[0]:.3f} to {highest[-1]:.3f}"
     counts = {
-        name: int((values["labels"][2] == i).sum()) for i, name in enumerate(("cat", "lawn mower", "fig"))
+        name: int((known["top_label"][2] == i).sum()) for i, name in enumerate(("cat", "lawn mower", "fig"))
     }
-    name, _, classes = fact.rows[2]
-    assert name == "part 2"
-    assert all((f"{key} ({n})" if n > 1 else key) in classes for key, n in counts.items() if n)
+    expected = {f"{name} ({n})" if n > 1 else name for name, n in counts.items() if n}
+    assert set(classes.split(", ")) == expected
+
+
+def test_classes_without_names_are_numbered(left):
+    (fact,) = facts(parts.patches(on_dataset(with_parts(left, names=None))))
+    assert "class 2" in fact.rows[0][2]
 
 
 def test_a_swap_shows_what_changed(left):
     values = arrays()
     (picture,) = drawn(parts.swaps(on_dataset(with_parts(left))))
-    for i in range(3):
-        source, part, target, own = values["swap"][i]
-        for image, shown in ((source, part), (target, own)):
-            whole = raster.enlarge(raster.pixels(values["images"][image]))
-            assert holds(picture, whole)
-            assert holds(picture, raster.overlay(whole, values["occurrence"][image, shown]))
-        assert holds(picture, raster.enlarge(raster.pixels(values["before"][i])))
-        assert holds(picture, raster.enlarge(raster.pixels(values["after"][i])))
-    change = np.abs(values["after"].astype(float) - values["before"]).mean(1)
-    assert holds(picture, raster.enlarge(raster.grey(change[1], change.max())))
+
+    def stands(image, map_=None):
+        whole = raster.enlarge(raster.pixels(image))
+        return holds(picture, whole if map_ is None else raster.overlay(whole, map_))
+
+    change = np.abs(values["swap_after"].astype(float) - values["swap_before"]).mean(2)
+    for s in range(4):
+        shown = s < parts.MOST_SOURCES
+        assert stands(values["swap_source"][s]) == shown
+        assert stands(values["swap_source"][s], values["swap_source_map"][s]) == shown
+        for t in range(3):
+            assert stands(values["swap_target"][s, t], values["swap_target_map"][s, t]) == shown
+            assert stands(values["swap_before"][s, t]) == stands(values["swap_after"][s, t]) == shown
+    most = change[: parts.MOST_SOURCES].max()
+    assert holds(picture, raster.enlarge(raster.grey(change[1, 2], most)))
 
 
 @pytest.mark.parametrize("figure", [parts.occurrence, parts.patches, parts.swaps])
@@ -101,10 +139,16 @@ def test_records_without_the_arrays_say_so_and_methods_without_parts_do_not(left
     assert figure(on_dataset(row_runs("β-VAE"))) is None
 
 
+def test_parts_that_no_decoder_makes_images_of_are_not_swapped(left):
+    values = {name: array for name, array in arrays().items() if not name.startswith("swap")}
+    rows = on_dataset(with_parts(left, values=values))
+    assert parts.swaps(rows) is None
+    assert isinstance(parts.occurrence(rows), Figure)
+
+
 def test_of_many_methods_a_few_are_opened_and_the_others_named(left):
     rows = [with_parts(left, f"row {i}") for i in range(parts.MOST_ROWS + 1)]
-    last = rows[-1].evaluations["parts", 0]
-    left.spoil(last, "parts")
+    left.spoil(rows[-1].evaluations["parts", 0], "parts")
     figure = parts.patches(on_dataset(*rows))
     assert len(drawn(figure)) == parts.MOST_ROWS
     assert isinstance(figure, Figure)
@@ -134,3 +178,24 @@ def test_a_report_stops_at_a_stated_number_of_pictures(left):
     assert pictured(one.figures) == ["A"]
     assert pictured(two.figures) == []
     assert two.absent == ("Pictures of Table 1, Digits: the report has 30 pictures already",)
+
+
+@pytest.mark.parametrize("name", ["patchvae", "patchvae-gan-lw"])
+def test_the_figures_read_what_the_evaluations_save(left, tmp_path, name):
+    pretrain, weights, _ = pretrained(name, tmp_path)
+    evaluations = {}
+    for evaluation in ("parts", "reconstruction"):
+        result, attempt = judge(evaluation, pretrain, weights, tmp_path / evaluation)
+        run = left.evaluation(evaluation, result["metrics"], attempt.arrays, result["facts"])
+        evaluations[evaluation, 0] = run
+    weighted = pretrain["method_config"]["weighted"]
+    rows = on_dataset(row_runs(name, name, weighted=weighted, evaluations=evaluations))
+    for figure in (parts.occurrence, parts.patches, parts.swaps, *([masks.masks] if weighted else [])):
+        assert len(drawn(figure(rows))) == 1
+    numbers = consistency.consistency(rows)
+    assert numbers is not None
+    assert "exceeds 0.5" in numbers.caption
+    assert numbers.facts[0].columns[1] == "Parts alive"
+    assert [panel.title for panel in numbers.panels if isinstance(panel, Chart)] == list(
+        consistency.PURITIES.values()
+    )

@@ -60,11 +60,11 @@ def _caption(rows: DatasetRows, done: Mapping[int, Sequence[tuple[int, Run]]], c
         text += (
             f" A part is present where its probability exceeds {one['threshold']:g}, and alive if it is so somewhere"
             f" in at least {100 * one['alive_share']:g} % of the test images. Purity: the share of a part's"
-            f" {one['top']} surest patches ({one['patch']} px, of the training images, at most one an image) that"
-            f" fall into the commonest class of their images, or into the commonest of {one['clusters']} clusters of a k-means of"
-            " their pixels, mean over the parts alive; chance is that of as many patches from random places. Overlap:"
-            " the share of locations at which two parts or more are present, and the mean intersection over union of"
-            " two parts alive."
+            f" {one['top']} surest patches ({one['patch']} px, of the training images, at most one an image) in the"
+            f" commonest class of their images, or in the commonest of {one['clusters']} clusters of a k-means of"
+            " their pixels, mean over the parts alive; chance is that of as many patches from random places."
+            " Overlap: the share of locations with two parts or more, and the mean intersection over union of the"
+            " locations of two parts alive."
         )
     if any([facts.get(key) for key in keys] != [one.get(key) for key in keys] for facts in every):
         text += " These settings differ between the runs."
@@ -107,7 +107,9 @@ def _cell(runs: Sequence[Mapping[str, Any]], metric: Metric) -> str:
     if not known:
         return "—"
     found = t_interval(100 * value if metric.unit == "share" else value for value in known)
-    text = f"{found.mean:.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
+    # Chance is the same for every seed, and no sample.
+    spread = "" if found.half is None or metric.name.endswith("_chance") else f" ± {found.half:.1f}"
+    text = f"{found.mean:.1f}{spread}"
     return text if len(known) == len(runs) else f"{text} (n={len(known)})"
 
 
