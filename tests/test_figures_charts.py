@@ -225,7 +225,7 @@ def test_a_claim_about_the_mean_shows_it_below_what_it_is_the_mean_of():
 
 
 def test_the_difference_from_a_baseline_is_paired_by_seed():
-    base = row("B", cell(0.20, values=(0.19, 0.21), published=0.25))
+    base = row("B", cell(0.20, values=(0.19, 0.21, 0.9), published=0.25))
     other = row("A", cell(0.30, values=(0.27, 0.33), published=0.28, against=Against(0.1, 0.02, 0.01, False)))
     figure = differences.baseline(TableRows(table(base, other, baseline="B"), (), ()))
     (panel,) = panels(figure, Forest)

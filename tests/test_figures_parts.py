@@ -78,15 +78,6 @@ def test_a_map_lies_over_its_image_for_the_parts_with_patches_that_vary_most(lef
         assert holds(picture, map_) == (part not in (4, 9)), part
 
 
-def test_a_map_uses_the_whole_scale_and_not_its_own_range(left):
-    low = arrays()
-    low["occurrence"] = low["occurrence"] / 10
-    (picture,) = drawn(parts.occurrence(on_dataset(with_parts(left, values=low))))
-    whole = raster.enlarge(raster.pixels(low["images"][0]))
-    assert holds(picture, raster.overlay(whole, low["occurrence"][0, 1]))
-    assert not holds(picture, raster.overlay(whole, low["occurrence"][0, 1] * 10))
-
-
 def test_patches_stand_in_order_with_the_classes_of_all_of_them(left):
     values, known = arrays(), numbers()
     figure = parts.patches(on_dataset(with_parts(left)))
