@@ -128,3 +128,13 @@ def test_rows_are_held_against_a_baseline_with_their_own_intervals(runs):
     assert not against.by_image
     with pytest.raises(UsageError, match="beta-vae"):
         build(runs.root, baseline="beta-va")
+
+
+def test_a_notice_is_given_once_however_many_tables_the_runs_stand_in(runs):
+    for method in ("beta-vae", "patchvae"):
+        pretrain = runs.pretrain(method, 0)
+        runs.probe(pretrain, "conv1-5")
+        runs.evaluation(pretrain, "reconstruction", {"psnr": 20.0, "ssim": 0.5})
+    report = build(runs.root)
+    assert {table.number for table in report.tables} >= {"1", "7"}
+    assert len(report.notices) == 1

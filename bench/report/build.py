@@ -168,7 +168,8 @@ def _notices(found: Sequence[Sheet]) -> list[str]:
                 lines[
                     f"The schedule is not the paper's: {captions.schedule(panel)}{on} ({panel.title}){paper}."
                 ] = None
-    return list(lines)
+    # Another table of the same runs may have no schedule of the paper to name: what is said in full says it.
+    return [line for line in lines if not any(other.startswith(f"{line[:-1]};") for other in lines)]
 
 
 def _not_run(study: Study | None, found: Sequence[Sheet]) -> list[str]:
