@@ -83,6 +83,16 @@ def test_a_claim_about_other_data_sets_is_not_run(runs):
     assert "indoor67, places205" in claim.reason
 
 
+def test_an_exception_is_left_out_on_its_data_set_alone(runs):
+    fill(runs, FAMILIES, seeds=1, freeze="conv1-3")
+    fill(runs, FAMILIES, seeds=1, freeze="conv1-3", dataset="digits")
+    claim = claims(runs)["patchvae-beats-beta-vae-last-block"]
+    plain = [one.column for one in claim.comparisons if one.a == "PatchVAE"]
+    assert len(claim.comparisons) == 7
+    assert len(plain) == 1
+    assert plain[0].startswith("Digits")
+
+
 def test_a_mean_over_pairs_can_be_supported_where_a_pair_is_the_other_way(runs):
     fill(runs, {**FAMILIES, "beta-vae-lw": 0.279})
     claim = claims(runs)["weighted-loss-helps"]

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.data.fractions import split_fraction
 from bench.studies.architecture import Architecture
-from bench.studies.claim import Claim, Contrast
+from bench.studies.claim import Claim
 from bench.studies.metrics import METRICS, Metric
 
 
@@ -221,58 +220,6 @@ class Table:
 
     def _numbers(self, row: Row, columns: tuple[Column, ...]) -> tuple[float | None, ...]:
         return tuple(self.number(row, column) for column in columns) if row.published else ()
-
-    def comparisons(self, claim: Claim) -> list[tuple[Contrast, Column]]:
-        """The pairs of rows and the columns that a claim is about; none where it is about other data sets."""
-        return [
-            (contrast, column)
-            for column in self.columns
-            if claim.speaks_of(column.dataset, *column.kind)
-            for contrast in claim.contrasts
-            if split_fraction(column.dataset)[0] not in contrast.except_on
-        ]
-
-    def in_print(self, claim: Claim) -> list[tuple[Contrast, Column, float, bool]]:
-        """A claim held against the paper's own numbers: difference a - b, and whether it is as the claim says."""
-        found = []
-        for contrast, column in self.comparisons(claim):
-            a, b = (self.number(self.row(title), column) for title in (contrast.a, contrast.b))
-            if a is not None and b is not None:
-                low, high = claim.region(column.unit)
-                found.append((contrast, column, a - b, low < a - b < high))
-        return found
-
-    def published(
-        self,
-        method: str,
-        dataset: str,
-        freeze: str,
-        *,
-        pretrain_on: str,
-        backbone: str,
-        settings: Mapping[str, Any] | None = None,
-    ) -> float | None:
-        """The paper's top-1 accuracy of a cell, in percent; None where it has none for exactly this cell.
-
-        Args:
-            method: name of the method.
-            dataset: data set that is probed.
-            freeze: freeze point.
-            pretrain_on: data set of the pretraining.
-            backbone: name of the network.
-            settings: what differs from the method's defaults.
-        """
-        if backbone != self.backbone:
-            return None
-        for row in self.rows:
-            if row.method != method or (row.pretrain_on or dataset) != pretrain_on:
-                continue
-            if dict(row.settings) != dict(settings or {}):
-                continue
-            for column in self.columns:
-                if (column.dataset, *column.kind) == (dataset, freeze, "top1"):
-                    return self.number(row, column)
-        return None
 
 
 @dataclass(frozen=True)
