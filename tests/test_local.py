@@ -226,3 +226,52 @@ def test_the_first_signal_asks_and_the_second_ends():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert said == ["SIGINT"]
+
+
+JUDGED = make_plan(
+    Selection(
+        ("beta-vae",),
+        ("digits",),
+        probes=("conv1",),
+        preset="smoke",
+        evaluations=("features", "reconstruction"),
+    )
+)
+PRETRAIN, PROBE, FEATURES, RECONSTRUCTION = (cell.label for cell in JUDGED.cells)
+
+
+def test_evaluations_run_after_the_probes_and_one_that_fails_takes_nothing_with_it(tmp_path):
+    trainer = FakeTrainer({FEATURES: UsageError("no")})
+    summary, _ = run(JUDGED, tmp_path, trainer)
+    assert trainer.calls == [PRETRAIN, PROBE, FEATURES, RECONSTRUCTION]
+    assert [outcome.cell.label for outcome in summary.of("failed")] == [FEATURES]
+    assert len(summary.of("done")) == 3
+
+
+def test_a_pretraining_that_failed_skips_its_evaluations(tmp_path):
+    summary, _ = run(JUDGED, tmp_path, FakeTrainer({PRETRAIN: Diverged(1)}))
+    assert [outcome.cell.label for outcome in summary.of("skipped")] == [PROBE, FEATURES, RECONSTRUCTION]
+
+
+def test_an_evaluation_that_was_stopped_starts_afresh_in_an_attempt_of_its_own(tmp_path):
+    trainer, stop = FakeTrainer(), Stop()
+    trainer.on_step = lambda: trainer.calls[-1] == FEATURES and stop.request()
+    assert run(JUDGED, tmp_path, trainer, stop)[0].exit_code == 130
+    cell = JUDGED.groups[0].dependents[1]
+    assert load(tmp_path, cell.id).state == "interrupted"
+    trainer = FakeTrainer()
+    assert run(JUDGED, tmp_path, trainer)[0].exit_code == 0
+    assert trainer.calls == [FEATURES, RECONSTRUCTION]
+    assert load(tmp_path, cell.id).result["attempt"] == "0002"
+
+
+def test_an_evaluation_that_finds_broken_weights_has_the_pretraining_made_again(tmp_path):
+    run(replace(JUDGED, groups=(replace(JUDGED.groups[0], dependents=()),)), tmp_path)
+    broken = load(tmp_path, JUDGED.groups[0].pretrain.id).weights
+    broken.write_bytes(b"no weights")
+    trainer = FakeTrainer()
+    only = replace(JUDGED, groups=(replace(JUDGED.groups[0], dependents=JUDGED.groups[0].dependents[1:]),))
+    summary, watcher = run(only, tmp_path, trainer)
+    assert summary.exit_code == 0
+    assert trainer.calls == [PRETRAIN, FEATURES, RECONSTRUCTION]
+    assert any("the pretraining is made again" in note for note in watcher.notes)

@@ -103,3 +103,19 @@ def test_5000_cells_are_planned_and_packed_in_five_seconds():
     drafts = draft(asked, limits={"pretrain": 2000.0, "probe": 2000.0})
     assert time.process_time() - begun < 5
     assert len(computed(drafts)) == len(asked) >= 5000
+
+
+def test_evaluations_travel_and_are_split_off_as_probes_are():
+    judged = make_plan(
+        Selection(
+            ("beta-vae",), ("digits",), (0,), probes=("conv1",), evaluations=("features", "reconstruction")
+        )
+    )
+    (group,) = judged.groups
+    (only,) = draft(judged)
+    assert list(only.pack.cells) == ids(group.cells)
+    first, second = draft(judged, split_probes=True)
+    assert (first.pack.resources, second.pack.resources) == ("pretrain", "probe")
+    assert list(second.pack.cells) == ids(group.dependents)
+    (late,) = draft(judged, ids(group.dependents[1:]))
+    assert late.pack.resources == "probe"
