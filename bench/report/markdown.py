@@ -65,11 +65,11 @@ def _heads(group: Group) -> list[str]:
 
 def render_claim(claim: Claim) -> str:
     """One claim as an item of a list, its differences below it."""
-    lines = [
-        f"- **{verdict_title(claim)}**: {escape(claim.text)} {escape(evidence(claim))}",
-        f"  *“{escape(claim.quote)}”* (section {escape(claim.where)})"
-        + (f" {escape(claim.note)}" if claim.note else ""),
-    ]
+    quote = f"*“{escape(claim.quote)}”*" if claim.quote else ""
+    where = f"(section {escape(claim.where)})" if claim.where else ""
+    said = " ".join(part for part in (quote, where, escape(claim.note)) if part)
+    lines = [f"- **{verdict_title(claim)}**: {escape(claim.text)} {escape(evidence(claim))}"]
+    lines += [f"  {said}"] if said else []
     shown = [*([claim.overall] if claim.overall else []), *claim.comparisons]
     lines += [f"    - {escape(difference_line(one))}" for one in shown if one.n]
     return "\n".join(lines)
