@@ -8,7 +8,7 @@ from bench.report.panel import Panel
 WHOLE = {"name": "cifar100", "version": 1}
 
 
-def panel(train=90, probe=90, images=None, dataset=WHOLE):
+def panel(train=90, probe: int | None = 90, images: int | None = None, dataset=WHOLE):
     pretrain = {"train": {"epochs": train, "epoch_images": images}, "dataset": dataset, "backbone": "resnet9"}
     probed = None if probe is None else {"probe": {"epochs": probe}}
     return Panel(dataset, 32, pretrain, probed, "paper")
