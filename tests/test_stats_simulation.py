@@ -8,7 +8,7 @@ import pytest
 from bench import stats
 from bench.stats import Spread
 from bench.stats.distributions import t_p_value
-from bench.stats.simulation import check, coverage, findings, plans, verdicts
+from bench.stats.simulation import check, coverage, findings, plans, tables, verdicts
 from bench.stats.simulation.synthetic import Setting, draw, draw_column, image_variance
 
 
@@ -86,9 +86,28 @@ def test_equals_are_seldom_told_apart():
     assert not broken(verdicts.at_the_margin(rng(), 300, Setting(0.005, 5, 1340)))
 
 
+@pytest.mark.parametrize(("seeds", "images"), [(2, 60), (3, 1340)])
+def test_the_short_way_to_a_tables_verdicts_is_that_of_judge(seeds, images):
+    random = rng(seeds)
+    for sds in (0, 2, 6):
+        setting = Setting(0.02, seeds, images, 0.5)
+        latents = draw(random, setting, 2, 4), draw(random, setting, 1, 4)
+        short, alone = tables.judged(latents, setting, sds)
+        data = tables.data_of(latents, setting, sds)
+        long = stats.judge(data)
+        assert [(r.name, r.verdict, r.p, r.p_adjusted) for r in short] == [
+            (r.name, r.verdict, r.p, r.p_adjusted) for r in long
+        ]
+        assert (alone.verdict, alone.p_adjusted) == (stats.judge(data[:1])[0].verdict, long[0].p)
+        for ours, theirs in zip(short, long, strict=True):
+            assert [(c.difference, c.p) for c in ours.contrasts] == [
+                (c.difference, c.p) for c in theirs.contrasts
+            ]
+
+
 @pytest.mark.parametrize(("seeds", "images"), [(3, 1340), (5, 4000)])
 def test_claims_of_equals_are_seldom_decided_and_true_ones_found(seeds, images):
-    found = verdicts.claims(rng(seeds), 50, seeds, images, seed_sds=(0.02,), shared=(0.5,))
+    found = tables.tables(rng(seeds), 200, seeds, images, seed_sds=(0.02,), shared=(0.5,))
     assert not broken(found)
     (power,) = (f.value for f in found if f.measure == "power: alone")
     assert power > {3: 0.1, 5: 0.5}[seeds]

@@ -183,73 +183,84 @@ def judge(claims: Sequence[ClaimData], alpha: float = 0.05) -> list[ClaimResult]
     Returns:
         A result for each claim, in order.
     """
-    judged = [_measure(claim, alpha) for claim in claims]
-    adjusted = holm_of_tested([result.p for result in judged])
-    return [_decide(result, p, alpha) for result, p in zip(judged, adjusted, strict=True)]
+    return decide([conclude(claim.name, *_contrasts(claim, alpha)) for claim in claims], alpha)
 
 
-def _measure(claim: ClaimData, alpha: float) -> ClaimResult:
-    """The claim by itself, its verdict as far as it goes without a correction."""
-    found = [_contrast(data.name, data.region, [data.pair], alpha) for data in claim.contrasts]
-    adjusted = holm_of_tested([contrast.p for contrast in found])
-    contrasts = tuple(replace(c, p_adjusted=p) for c, p in zip(found, adjusted, strict=True))
-    average = None
-    if claim.over == "average":
-        complete = all(contrast.n for contrast in contrasts)
-        pairs = [data.pair for data in claim.contrasts] if complete else []
-        average = _contrast(claim.name, claim.contrasts[0].region, pairs, alpha)
-        average = replace(average, p_adjusted=average.p)
-    tested = contrasts if average is None else (average,)
-    against = [c.p_adjusted for c in tested if c.p_adjusted is not None and c.as_expected is False]
-    p = [c.p for c in tested if c.p is not None]
-    if not any(contrast.n for contrast in contrasts):
-        return ClaimResult(claim.name, "not run", None, None, contrasts, average)
-    if not p:
-        return ClaimResult(claim.name, "undecided", None, None, contrasts, average)
-    if len(p) == len(tested) and all(contrast.as_expected for contrast in tested):
-        return ClaimResult(claim.name, "supported", max(p), None, contrasts, average)
-    return ClaimResult(claim.name, "contradicted", min(against, default=1.0), None, contrasts, average)
-
-
-def _decide(result: ClaimResult, p_adjusted: float | None, alpha: float) -> ClaimResult:
-    if p_adjusted is None:
-        return result
-    verdict: ClaimVerdict = result.verdict if p_adjusted < alpha else "undecided"
-    return replace(result, verdict=verdict, p_adjusted=p_adjusted)
-
-
-def _contrast(name: str, region: Region, pairs: Sequence[Pair], alpha: float) -> Contrast:
-    measured = measure(pairs, 1 - alpha)
+def stand(name: str, region: Region, measured: Measured | None) -> Contrast:
+    """How a difference stands to the region that it is expected in; nothing is said of what would separate them."""
     if measured is None:
         return Contrast(name, region, n=0)
     low, high = region
-    difference = measured.difference
-    contrast = Contrast(
+    difference, spread = measured.difference, measured.spread
+    bound = low if abs(difference - low) < abs(difference - high) else high
+    return Contrast(
         name,
         region,
         measured.n,
         difference,
-        as_expected=low < difference < high,
-        bound=low if abs(difference - low) < abs(difference - high) else high,
-    )
-    return contrast if measured.spread is None else _tested(contrast, measured, alpha)
-
-
-def _tested(contrast: Contrast, measured: Measured, alpha: float) -> Contrast:
-    spread, bound = measured.spread, contrast.bound
-    assert spread is not None
-    assert bound is not None
-    return replace(
-        contrast,
         half=measured.half,
+        as_expected=low < difference < high,
+        bound=bound,
         p=measured.p_value(bound),
-        seed_variance=spread.likely_seed_variance,
-        test_variance=spread.test_variance if measured.by_image else None,
+        seed_variance=None if spread is None else spread.likely_seed_variance,
+        test_variance=spread.test_variance if spread is not None and measured.by_image else None,
         by_image=measured.by_image,
-        seeds_needed=seeds_to_separate(
-            measured.difference - bound,
-            seed_variance=spread.likely_seed_variance * measured.n,
-            test_variance=spread.test_variance,
-            alpha=alpha,
-        ),
     )
+
+
+def conclude(name: str, contrasts: Sequence[Contrast], average: Contrast | None = None) -> ClaimResult:
+    """A claim by itself: what its p says, and of which verdict, should it stand the correction of its table.
+
+    Args:
+        name: of the claim.
+        contrasts: what it speaks of.
+        average: their mean difference, where the claim is about that.
+    """
+    adjusted = holm_of_tested([contrast.p for contrast in contrasts])
+    contrasts = tuple(replace(c, p_adjusted=p) for c, p in zip(contrasts, adjusted, strict=True))
+    average = None if average is None else replace(average, p_adjusted=average.p)
+    tested = contrasts if average is None else (average,)
+    against = [c.p_adjusted for c in tested if c.p_adjusted is not None and c.as_expected is False]
+    p = [c.p for c in tested if c.p is not None]
+    if not any(contrast.n for contrast in contrasts):
+        return ClaimResult(name, "not run", None, None, contrasts, average)
+    if not p:
+        return ClaimResult(name, "undecided", None, None, contrasts, average)
+    if len(p) == len(tested) and all(contrast.as_expected for contrast in tested):
+        return ClaimResult(name, "supported", max(p), None, contrasts, average)
+    return ClaimResult(name, "contradicted", min(against, default=1.0), None, contrasts, average)
+
+
+def decide(concluded: Sequence[ClaimResult], alpha: float) -> list[ClaimResult]:
+    """The claims of a table after Holm's correction over those that could be tested."""
+    adjusted = holm_of_tested([result.p for result in concluded])
+    return [
+        result
+        if p is None
+        else replace(result, verdict=result.verdict if p < alpha else "undecided", p_adjusted=p)
+        for result, p in zip(concluded, adjusted, strict=True)
+    ]
+
+
+def _contrasts(claim: ClaimData, alpha: float) -> tuple[list[Contrast], Contrast | None]:
+    """The claim's contrasts, and their average where it is about that: not taken where one of them was not run."""
+    contrasts = [_contrast(data.name, data.region, [data.pair], alpha) for data in claim.contrasts]
+    if claim.over == "each":
+        return contrasts, None
+    complete = all(contrast.n for contrast in contrasts)
+    pairs = [data.pair for data in claim.contrasts] if complete else []
+    return contrasts, _contrast(claim.name, claim.contrasts[0].region, pairs, alpha)
+
+
+def _contrast(name: str, region: Region, pairs: Sequence[Pair], alpha: float) -> Contrast:
+    measured = measure(pairs, 1 - alpha)
+    contrast = stand(name, region, measured)
+    if measured is None or measured.spread is None or contrast.bound is None:
+        return contrast
+    needed = seeds_to_separate(
+        measured.difference - contrast.bound,
+        seed_variance=measured.spread.likely_seed_variance * measured.n,
+        test_variance=measured.spread.test_variance,
+        alpha=alpha,
+    )
+    return replace(contrast, seeds_needed=needed)

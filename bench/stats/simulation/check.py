@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.stats.simulation import coverage, plans, verdicts
+from bench.stats.simulation import coverage, plans, tables, verdicts
 from bench.stats.simulation.findings import Finding
 from bench.stats.simulation.synthetic import Setting
 
@@ -47,7 +47,7 @@ def tasks() -> list[Task]:
         *(_task(verdicts.marking, rows=r, seeds=n) for r, n in ((2, 3), (9, 3), (9, 5), (9, 10))),
         *(_task(verdicts.baseline, setting=Setting(0.01, n, 1340)) for n in (2, 3, 5)),
         *(_task(verdicts.at_the_margin, setting=Setting(0.005, n, 10_000)) for n in (2, 3, 5)),
-        *(_task(verdicts.claims, seeds=n, images=e) for n in (3, 5) for e in (1340, 10_000)),
+        *(_task(tables.tables, seeds=n, images=e) for n in (3, 5) for e in (1340, 10_000)),
         *(
             _task(plans.plans, setting=Setting(sd, 3, images), difference=d)
             for sd, images, d in ((0.01, 10_000, 0.02), (0.02, 1340, 0.04), (0.01, 1340, 0.02))

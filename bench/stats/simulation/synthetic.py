@@ -84,23 +84,31 @@ class Latent:
     probe: np.ndarray
 
     def columns(self, setting: Setting, accuracies: Sequence[dict[str, float]]) -> list[Column]:
-        """The columns of a data set, such as freeze points: the same images, seeds' effects half the same.
+        """The columns of a data set, such as freeze points, as records of runs would give them; see `right`."""
+        return [_column(list(accuracies[0]), table) for table in self.right(setting, accuracies)]
+
+    def right(self, setting: Setting, accuracies: Sequence[dict[str, float]]) -> list[np.ndarray]:
+        """Which predictions are right, for each column; the columns' seeds have half of their effects in common.
 
         Args:
             setting: the spreads; seeds, probes and images as drawn.
-            accuracies: for each column, row -> accuracy over all seeds and images there might be.
+            accuracies: for each column, row -> accuracy over all seeds and images there might be; more columns
+                than were drawn are left aside.
+
+        Returns:
+            Each bool [rows, seeds, probes, n_test].
 
         Raises:
             ValueError: the spread over seeds is too large for the accuracies.
         """
-        rows = list(accuracies[0])
+        accuracies = accuracies[: len(self.score)]
         effects = math.sqrt(setting.shared) * self.common + math.sqrt(1 - setting.shared) * self.own
         of_data_set, of_column = effects[0, :1], effects[1]
         effect = math.sqrt(0.5) * (of_data_set + of_column)
-        true = np.array([[column[row] for row in rows] for column in accuracies])[:, :, None]
+        true = np.array([list(column.values()) for column in accuracies])[:, :, None]
         true = true + setting.seed_sd * effect
         thresholds = _thresholds(true[..., None] + setting.probe_sd * self.probe)
-        return [_column(rows, x > t[..., None]) for x, t in zip(self.score, thresholds, strict=True)]
+        return [x > t[..., None] for x, t in zip(self.score, thresholds, strict=True)]
 
 
 def draw(rng: np.random.Generator, setting: Setting, columns: int, rows: int) -> Latent:
