@@ -81,6 +81,7 @@ def evaluate(
         "metrics": findings.metrics,
         "facts": findings.facts,
         "n_test": len(data.test),
+        "classes": list(data.classes),
         "seconds": seconds,
         "peak_memory_bytes": peak_memory(where),
         "weights": digest,

@@ -179,6 +179,7 @@ def test_the_figures_read_what_the_evaluations_save(left, tmp_path):
         run = left.evaluation(evaluation, result["metrics"], attempt.arrays, result["facts"])
         evaluations[evaluation, 0] = run
     rows = on_dataset(row_runs("PatchVAE + L_w", "patchvae-lw", weighted=True, evaluations=evaluations))
+    assert result["classes"] == list(map(str, range(10)))
     for figure in (parts.occurrence, parts.patches, parts.swaps, masks.masks):
         assert len(drawn(figure(rows))) == 1
     numbers = consistency.consistency(rows)

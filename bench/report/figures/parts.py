@@ -117,9 +117,9 @@ def _occurrence(one: Arrays) -> tuple[Picture, tuple[Facts, ...]]:
 
 
 def _class_names(rows: DatasetRows) -> list[str] | None:
-    """Names of the data set's classes, which its probes leave beside their answers."""
+    """Names of the data set's classes, which probes and evaluations leave beside their answers."""
     for row in rows.rows.values():
-        for run in row.probes.values():
+        for run in (*row.evaluations.values(), *row.probes.values()):
             if names := (run.result or {}).get("classes"):
                 return [str(name).replace("_", " ") for name in names]
     return None
