@@ -169,7 +169,7 @@ def test_a_swap_replaces_one_parts_appearance_in_the_target_and_nothing_else(tmp
     pretrain, weights, method = pretrained("patchvae", tmp_path)
     assert isinstance(method, PatchVAE)
     # So young a method hardly looks at appearance: let it be felt.
-    method.heads.get_submodule("mu").weight.data.mul_(300)
+    method.heads.get_submodule("mu").get_parameter("weight").data.mul_(300)
     write_tensors(weights, module_state(method))
     data = noise_data()
     _, attempt = judge("parts", pretrain, weights, tmp_path / "1")
