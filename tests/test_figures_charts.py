@@ -221,7 +221,8 @@ def test_a_claim_about_the_mean_shows_it_below_what_it_is_the_mean_of():
     (panel,) = panels(
         differences.claims(TableRows(table(), (claim(*parts, average=True, overall=overall),), ())), Forest
     )
-    assert [line.group for line in panel.lines] == ["one", "one", "two", "Mean of all"]
+    assert [line.group for line in panel.lines] == ["one", "one", "two", "Mean"]
+    assert panel.lines[-1].label == "all of the above"
 
 
 def test_the_difference_from_a_baseline_is_paired_by_seed():

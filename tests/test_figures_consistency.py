@@ -51,34 +51,24 @@ def test_a_method_has_means_with_intervals_in_percent_and_its_number_of_seeds(le
     runs = evaluations(left, (metrics(8.0, 0.20),), (metrics(10.0, 0.24),))
     (facts,) = drawn(row_runs("PatchVAE", evaluations=runs)).facts
     assert facts.columns == (
-        "Method", "Parts alive", "Label purity, %", "Label purity by chance, %", "Pixel purity, %",
-        "Pixel purity by chance, %", "Locations with a part, %", "Locations with two parts, %", "n",
+        "Method", "Parts alive", "Label purity (chance), %", "Pixel purity (chance), %", "Locations with a part, %",
+        "Locations with two parts, %", "n",
     )  # fmt: skip
     # t(1) = 12.706; half the distance of two values is their standard error.
     assert facts.rows == (
-        (
-            "PatchVAE",
-            "9.0 ± 12.7",
-            "22.0 ± 25.4",
-            "10.0",
-            "30.0 ± 0.0",
-            "5.0",
-            "90.0 ± 0.0",
-            "50.0 ± 0.0",
-            "2",
-        ),
+        ("PatchVAE", "9.0 ± 12.7", "22.0 ± 25.4 (10.0)", "30.0 ± 0.0 (5.0)", "90.0 ± 0.0", "50.0 ± 0.0", "2"),
     )
 
 
 def test_one_seed_has_no_interval(left):
     (facts,) = drawn(row_runs("A", evaluations=evaluations(left, (metrics(8.0, 0.2),)))).facts
-    assert facts.rows[0][:3] == ("A", "8.0", "20.0")
+    assert facts.rows[0][:3] == ("A", "8.0", "20.0 (10.0)")
 
 
 def test_a_number_that_some_seeds_lack_says_of_how_many_it_is(left):
     runs = evaluations(left, (metrics(8.0, 0.2, overlap_iou=0.1),), (metrics(0.0, 0.2),))
     (facts,) = drawn(row_runs("A", evaluations=runs)).facts
-    assert dict(zip(facts.columns, facts.rows[0], strict=True))["IoU of two parts, %"] == "10.0 (n=1)"
+    assert dict(zip(facts.columns, facts.rows[0], strict=True))["IoU of two parts, %"] == "10.0, n=1"
 
 
 def test_the_purity_of_the_parts_alive_falls_from_the_purest_beside_chance(left):

@@ -1,7 +1,7 @@
 """What the paper asserts of parts and never measures: how many are used, how consistent and how separate they are."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from bench.evaluations.registry import EVALUATIONS, Metric
@@ -14,6 +14,8 @@ from bench.stats import t_interval
 EVALUATION = "parts"
 # Seeds of a row whose curves are drawn, each from a file of its own.
 MOST_SEEDS = 6
+# What a metric's name ends in that is the level of chance of the one without.
+CHANCE = "_chance"
 PURITIES = {"purity_labels": "label purity, %", "purity_pixels": "pixel purity, %"}
 
 
@@ -79,7 +81,7 @@ def _caption(rows: DatasetRows, done: Mapping[int, Sequence[tuple[int, Run]]], c
 
 
 def _facts(rows: DatasetRows, done: Mapping[int, Sequence[tuple[int, Run]]]) -> Facts:
-    """A line a method, a column a metric that any of them has."""
+    """A line a method, a column a metric that any of them has; the level of chance stands in brackets."""
     spec = EVALUATIONS.get(EVALUATION)
     values = {
         number: [(run.result or {}).get("metrics") or {} for _, run in runs] for number, runs in done.items()
@@ -89,28 +91,34 @@ def _facts(rows: DatasetRows, done: Mapping[int, Sequence[tuple[int, Run]]]) -> 
         for metric in (spec.metrics if spec is not None else ())
         if any(metric.name in one for runs in values.values() for one in runs)
     ]
+    names = {metric.name for metric in metrics}
+    shown = [metric for metric in metrics if metric.name.removesuffix(CHANCE) not in names - {metric.name}]
     lines = [
-        (rows.rows[number].label, *(_cell(runs, metric) for metric in metrics), str(len(runs)))
+        (rows.rows[number].label, *(_cell(runs, metric) for metric in shown), str(len(runs)))
         for number, runs in values.items()
     ]
-    return Facts(("Method", *(_heading(metric) for metric in metrics), "n"), tuple(lines))
+    return Facts(("Method", *(_heading(metric, names) for metric in shown), "n"), tuple(lines))
 
 
-def _heading(metric: Metric) -> str:
+def _heading(metric: Metric, names: Container[str]) -> str:
     title = metric.title[:1].upper() + metric.title[1:]
+    title += " (chance)" if metric.name + CHANCE in names else ""
     return f"{title}, %" if metric.unit == "share" else title
 
 
 def _cell(runs: Sequence[Mapping[str, Any]], metric: Metric) -> str:
     """Mean and interval of those seeds that have the number; how many they are, where they are not all."""
-    known = [float(one[metric.name]) for one in runs if isinstance(one.get(metric.name), int | float)]
+    known, by_chance = (
+        [(100 if metric.unit == "share" else 1) * float(one[name]) for one in runs if name in one]
+        for name in (metric.name, metric.name + CHANCE)
+    )
     if not known:
         return "—"
-    found = t_interval(100 * value if metric.unit == "share" else value for value in known)
-    # Chance is the same for every seed, and no sample.
-    spread = "" if found.half is None or metric.name.endswith("_chance") else f" ± {found.half:.1f}"
-    text = f"{found.mean:.1f}{spread}"
-    return text if len(known) == len(runs) else f"{text} (n={len(known)})"
+    found = t_interval(known)
+    text = f"{found.mean:.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
+    # The same for every seed, hence no sample.
+    text += f" ({t_interval(by_chance).mean:.1f})" if by_chance else ""
+    return text if len(known) == len(runs) else f"{text}, n={len(known)}"
 
 
 def _curves(
@@ -135,7 +143,7 @@ def _curves(
 
 def _chance(name: str, curves: Sequence[Line], runs: Sequence[Run], colour: int) -> list[Line]:
     """A level line for each level of chance: one, unless runs differ in how patches were taken."""
-    found = [((run.result or {}).get("metrics") or {}).get(f"{name}_chance") for run in runs]
+    found = [((run.result or {}).get("metrics") or {}).get(name + CHANCE) for run in runs]
     levels = dict.fromkeys(round(100 * float(value), 6) for value in found if value is not None)
     last = max(2.0, *(line.xs[-1] for line in curves))
     return [Line("chance", "chance", False, colour, (1.0, last), (level, level)) for level in levels]

@@ -1,6 +1,7 @@
 """Differences as forest plots: those that claims are about, and each row's from a baseline."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from bench.report.figures.rows import TableRows
 from bench.report.layout import in_unit
@@ -25,8 +26,9 @@ def claims(behind: TableRows) -> Figure | None:
                 by_unit.setdefault(METRICS[comparison.metric].name, []).append(comparison)
         for metric, comparisons in by_unit.items():
             lines = [_compared(comparison) for comparison in _by_column(comparisons)]
-            if claim.overall is not None and claim.overall.metric == metric and claim.overall.n:
-                lines.append(_compared(claim.overall, group="Mean of all"))
+            mean = claim.overall
+            if mean is not None and mean.metric == metric and mean.difference is not None:
+                lines.append(replace(_compared(mean), label="all of the above", group="Mean"))
             panels.append(Forest(f"{claim.text} ({claim.verdict})", _axis(METRICS[metric]), tuple(lines)))
     if not panels:
         return None
@@ -48,12 +50,12 @@ def _by_column(comparisons: Iterable[Comparison]) -> list[Comparison]:
     return [comparison for group in grouped.values() for comparison in group]
 
 
-def _compared(comparison: Comparison, group: str | None = None) -> ForestLine:
+def _compared(comparison: Comparison) -> ForestLine:
     metric = METRICS[comparison.metric]
     assert comparison.difference is not None
     return ForestLine(
-        label=f"{comparison.a} − {comparison.b}" if comparison.b else comparison.a,
-        group=comparison.column if group is None else group,
+        label=f"{comparison.a} − {comparison.b}",
+        group=comparison.column,
         centre=in_unit(comparison.difference, metric),
         half=_in_unit(comparison.half, metric),
         dots=tuple(in_unit(value, metric) for _, value in sorted(comparison.by_seed.items())),

@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.records import Run
 from bench.report.figures import raster
-from bench.report.figures.rows import NOT_HERE, Absent, Arrays, DatasetRows, evaluated, open_arrays
+from bench.report.figures.rows import NOT_HERE, Absent, Arrays, DatasetRows, evaluated, named, open_arrays
 from bench.report.model import Facts, Figure, Picture
 from bench.report.panel import RowRuns
 from bench.report.words import count
@@ -46,10 +46,6 @@ def _weighted(row: RowRuns) -> Iterable[tuple[int, Run]]:
     return evaluated(row, "reconstruction") if weighs else ()
 
 
-def _names(group: Sequence[Arrays]) -> str:
-    return ", ".join(one.label for one in group)
-
-
 def _shown(images: np.ndarray) -> int:
     return raster.beside(images.shape[-1], min(SHOWN, len(images)))
 
@@ -72,7 +68,7 @@ def _picture(group: Sequence[Arrays]) -> Picture:
         scales=(raster.grey_scale("|Laplacian|", steep), raster.grey_scale("weight", heavy)),
     )
     alt = "Rows of test images, their absolute Laplacians, the weights of their pixels, and images times weights"
-    return raster.picture(_names(group), group[0].seed, drawn, alt)
+    return raster.picture(named(group), group[0].seed, drawn, alt)
 
 
 def _weighed(image: np.ndarray, weights: np.ndarray, high: float) -> np.ndarray:
@@ -83,4 +79,9 @@ def _facts(group: Sequence[Arrays]) -> tuple[str, ...]:
     weights = group[0].arrays["weights"].mean(1)
     weights = np.sort(weights.reshape(len(weights), -1), axis=1)
     top = weights[:, -max(1, weights.shape[1] // 10) :].sum() / weights.sum()
-    return _names(group), f"{np.median(weights):.2f}", f"{weights.max():.2f}", f"{100 * top:.1f}"
+    return (
+        ", ".join(one.label for one in group),
+        f"{np.median(weights):.2f}",
+        f"{weights.max():.2f}",
+        f"{100 * top:.1f}",
+    )

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFont
 
 GAP = 4
-TEXT = 12
+# Heights of words beside tiles and beneath them, in pixels.
+TEXT, SMALL = 14, 12
 # Sides of an enlarged image, and of a row of them, in pixels.
 SIDE, WIDTH = 96, 900
 INK, PAPER, SOFT, EDGE = (20, 20, 20), (255, 255, 255), (110, 110, 110), (200, 200, 200)
@@ -132,10 +133,10 @@ def grey_scale(title: str, high: float) -> Scale:
 
 
 @functools.cache
-def _font() -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
+def _font(size: int) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
     from PIL import ImageFont
 
-    return ImageFont.load_default(TEXT)
+    return ImageFont.load_default(size)
 
 
 def spelled(text: str) -> str:
@@ -146,15 +147,15 @@ def spelled(text: str) -> str:
     return "".join(c if c.isascii() or c in "±·—" else "?" for c in plain)
 
 
-def _width(text: str) -> int:
-    return int(np.ceil(_font().getlength(text))) if text else 0
+def _width(text: str, size: int = TEXT) -> int:
+    return int(np.ceil(_font(size).getlength(text))) if text else 0
 
 
 def shortened(text: str, width: int) -> str:
-    """A text that is no wider than `width` pixels; what is cut off is marked."""
-    if _width(text) <= width:
+    """A small text that is no wider than `width` pixels; what is cut off is marked."""
+    if _width(text, SMALL) <= width:
         return text
-    while text and _width(text + "…") > width:
+    while text and _width(text + "…", SMALL) > width:
         text = text[:-1]
     return text.rstrip() + "…"
 
@@ -196,8 +197,10 @@ def sheet(
     canvas = Image.new("RGB", (right, top + (line + 2 * GAP if scales else 0)), PAPER)
     draw = ImageDraw.Draw(canvas)
 
-    def write(x: float, y: float, text: str, anchor: str, colour: tuple[int, int, int] = INK) -> None:
-        draw.text((x, y), text, fill=colour, font=_font(), anchor=anchor)
+    def write(x: float, y: float, text: str, anchor: str, small: bool = False) -> None:
+        draw.text(
+            (x, y), text, fill=SOFT if small else INK, font=_font(SMALL if small else TEXT), anchor=anchor
+        )
 
     for j, heading in enumerate(headings):
         write(lefts[j], line, heading, "ls")
@@ -212,7 +215,7 @@ def sheet(
                 tops[i] + height + TEXT,
                 shortened(spelled(tile.under), width),
                 "ms",
-                SOFT,
+                small=True,
             )
     x, y = left, top + GAP
     for scale, taken in zip(scales, bars, strict=True):
@@ -231,12 +234,12 @@ def _draw_scale(canvas: "Image.Image", write: Callable[..., None], scale: Scale,
     middle = y + TEXT / 2
     write(x, middle, scale.title, "lm")
     x += _width(scale.title) + 2 * GAP
-    write(x, middle, scale.low, "lm", SOFT)
+    write(x, middle, scale.low, "lm", small=True)
     x += _width(scale.low) + GAP
     bar = Image.fromarray(np.ascontiguousarray(np.broadcast_to(scale.colours, (TEXT, *scale.colours.shape))))
     canvas.paste(bar, (x, y))
     ImageDraw.Draw(canvas).rectangle((x - 1, y - 1, x + bar.width, y + bar.height), outline=EDGE)
-    write(x + len(scale.colours) + GAP, middle, scale.high, "lm", SOFT)
+    write(x + len(scale.colours) + GAP, middle, scale.high, "lm", small=True)
 
 
 def png(image: "Image.Image") -> bytes:

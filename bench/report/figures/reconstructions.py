@@ -7,7 +7,7 @@ import numpy as np
 
 from bench.records import Run
 from bench.report.figures import raster
-from bench.report.figures.rows import NOT_HERE, Absent, Arrays, DatasetRows, open_arrays
+from bench.report.figures.rows import NOT_HERE, Absent, Arrays, DatasetRows, named, open_arrays
 from bench.report.model import Figure, Picture
 from bench.report.panel import RowRuns
 from bench.report.words import count
@@ -56,4 +56,4 @@ def _picture(group: Sequence[Arrays]) -> Picture:
     drawn = raster.sheet(tiles, labels=[label for label, _ in lines], blocks=(1,))
     names = ", ".join(one.label for one in group)
     alt = f"A row of test images; beneath it a row of reconstructions each by {names}"
-    return raster.picture(names, group[0].seed, drawn, alt)
+    return raster.picture(named(group), group[0].seed, drawn, alt)

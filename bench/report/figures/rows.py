@@ -88,6 +88,11 @@ class Arrays:
     arrays: Mapping[str, Any]
 
 
+def named(group: Sequence[Arrays]) -> str:
+    """Labels of a few rows, the number of many: the name of a picture that they share."""
+    return ", ".join(one.label for one in group) if len(group) <= 3 else f"{len(group)} methods"
+
+
 @dataclass(frozen=True)
 class Opened:
     """The arrays of the rows of a table, those of one seed for each.
