@@ -87,7 +87,7 @@ def test_a_report_on_a_file_or_into_one_is_exit_2(tmp_path, capsys, trainer):
     file = tmp_path / "file"
     file.write_text("")
     code, _, err = call(capsys, "report", "--results", file)
-    assert (code, err) == (2, f"bench: error: {file} is not a folder\n")
+    assert (code, err) == (2, f"bench: error: {file} holds no packed records: `bench pack` writes them\n")
     call(capsys, *SMALL, "--results", tmp_path / "results")
     code, _, err = call(capsys, "report", "--results", tmp_path / "results", "--out", file / "x")
     assert code == 2

@@ -69,7 +69,7 @@ def test_a_cell_that_does_not_fit_fails_by_name_and_the_others_go_on(disk, whole
     assert "beta-vae-gan digits seed 0 pretrain: no space left on the disk, at " in failed
     assert f"{results}/runs/" in failed
     assert "make room there, then run the same line again with --retry-failed" in failed
-    assert "skipped: 1 probe" in out
+    assert "skipped: 1 cell of pretrainings that failed" in out
     assert "2 of 4 cells are done" in out
     assert left_over(results) == []
     assert sum(one.state == "done" for one in load_runs(results)) == 2

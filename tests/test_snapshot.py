@@ -38,7 +38,7 @@ def test_a_copy_has_what_the_packages_have_and_nothing_else(tmp_path):
     assert copy.parent == tmp_path / "slurm" / "code"
     assert names(copy) == ["bench", "models", "source.json"]
     assert not [path for path in copy.rglob("*") if path.name == "__pycache__" or path.suffix == ".pyc"]
-    for name in ("bench/py.typed", "models/py.typed", "bench/report/templates/report.html", "bench/cli.py"):
+    for name in ("bench/py.typed", "models/py.typed", "bench/report/templates/page.html", "bench/cli.py"):
         assert (copy / name).read_bytes() == (ROOT / name).read_bytes()
     assert not any(path.stat().st_mode & 0o222 for path in copy.rglob("*") if path.is_file())
     assert hash_source(copy) == hash_source(ROOT)

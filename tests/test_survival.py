@@ -166,6 +166,26 @@ def test_a_file_in_a_folders_place_fails_that_cell_by_name(name, copy, studies, 
     assert path.read_text() == "mine"
 
 
+def unreadable(patch, chosen, code):
+    """Files that are there, and that the file system does not give: by either way that they are read."""
+    opened, read = os.open, Path.read_bytes
+
+    def refuse(path):
+        if chosen(Path(path)):
+            raise OSError(code, os.strerror(code))
+
+    def open_stale(path, *rest, **more):
+        refuse(path)
+        return opened(path, *rest, **more)
+
+    def read_stale(path):
+        refuse(path)
+        return read(path)
+
+    patch.setattr(os, "open", open_stale)
+    patch.setattr(Path, "read_bytes", read_stale)
+
+
 @pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO])
 def test_a_result_that_cannot_be_read_for_a_moment_is_neither_set_aside_nor_computed_again(
     code, copy, studies, capsys, monkeypatch
@@ -173,15 +193,8 @@ def test_a_result_that_cannot_be_read_for_a_moment_is_neither_set_aside_nor_comp
     results = copy("done")
     path = named(results, "runs/{pretrain}/result.json", studies)
     before = path.read_bytes()
-    read = Path.read_bytes
-
-    def stale(self):
-        if self == path:
-            raise OSError(code, os.strerror(code))
-        return read(self)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", stale)
+        unreadable(patch, lambda asked: asked == path, code)
         answer, out = call(capsys, *words(results, METHOD))
     assert answer == 1, out
     assert "run the same line again" in out
@@ -215,15 +228,8 @@ def test_a_checkpoint_that_cannot_be_read_for_a_moment_is_not_given_up(
     name, copy, studies, capsys, monkeypatch
 ):
     results = copy("pretraining")
-    read = Path.read_bytes
-
-    def stale(self):
-        if self.name == name:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        return read(self)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", stale)
+        unreadable(patch, lambda asked: asked.name == name, errno.ESTALE)
         code, out = call(capsys, *words(results, METHOD))
     assert (code, "stale NFS handle" in out) == (1, True), out
     assert not list(results.rglob("*.broken-*"))
