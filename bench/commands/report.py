@@ -1,10 +1,12 @@
 """`bench report`."""
 
+import contextlib
 import dataclasses
+import gc
 import io
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -81,8 +83,8 @@ def command(
     """Tables and figures of what is there; gaps are marked.
 
     Prints the tables, says of each claim of the study whether the runs support it, contradict it or cannot tell, and
-    writes all of it as one HTML page, Markdown, LaTeX and CSV. RESULTS is what --results names, or a file that
-    `bench pack` wrote, or a folder with such a file.
+    writes all of it as one HTML page, Markdown, LaTeX and CSV, with the records as one Parquet file. RESULTS is what
+    --results names, or a file that `bench pack` wrote, or a folder with such a file.
 
     \b
     bench report results --baseline beta-vae
@@ -96,10 +98,10 @@ def command(
     out = user_path(out) or report_folder(results)
     if watch and (as_json or other is not None):
         raise UsageError("--watch shows one report as a page: leave --json and --compare away")
-    from bench.report import build, render_terminal, write
+    from bench.report import Records, build, read, render_terminal, write
 
-    def make() -> "Report":
-        return build(results, rule=rule, study=study, baseline=baseline)
+    def make(records: Records | None = None) -> "Report":
+        return build(records or results, rule=rule, study=study, baseline=baseline)
 
     if watch:
         return _watch(results, out, port, make)
@@ -107,8 +109,17 @@ def command(
         other = user_path(other) or other
         _check(other)
         return _compare(make(), build(other, rule=rule, study=study), (other, results), out, as_json)
-    report = make()
-    paths = _written(lambda: write(report, out))
+    from bench.packed import packed_beside
+
+    def made() -> "tuple[Report, dict[str, Path]]":
+        records = read(results)
+        with packed_beside(results, records.runs, out) as packed:
+            report = make(records)
+            paths = write(report, out)
+        return report, {**paths, "parquet": packed}
+
+    with _without_collection():
+        report, paths = _written(made)
     if as_json:
         tables = tuple(dataclasses.replace(table, figures=()) for table in report.tables)
         bare = dataclasses.replace(report, tables=tables, details={}, confusions={})
@@ -118,6 +129,18 @@ def command(
     render_terminal(report)
     click.echo(f"page: {paths['html'].absolute()}")
     return 0
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Nothing of ten thousand records is garbage before the end; to look for it takes a tenth of the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _check(results: Path) -> None:

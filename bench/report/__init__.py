@@ -1,6 +1,6 @@
 """What runs left, as tables with intervals: on the terminal, as HTML, Markdown, LaTeX and CSV. No torch."""
 
-from bench.report.build import build, render_terminal, write
+from bench.report.build import Records, build, read, render_terminal, write
 from bench.report.model import Report
 
-__all__ = ["Report", "build", "render_terminal", "write"]
+__all__ = ["Records", "Report", "build", "read", "render_terminal", "write"]

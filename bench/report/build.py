@@ -31,8 +31,31 @@ PATCHVAE = STUDIES["patchvae"]
 FILES = {"html": "index.html", "markdown": "tables.md", "latex": "tables.tex", "csv": "tables.csv"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """What was read for a report.
+
+    Attributes:
+        runs: of a results folder or of a file of packed records, by id.
+        problems: a line for each file that could not be read; reports made from the runs add to it.
+    """
+
+    runs: list[Run]
+    problems: list[str]
+
+
+def read(results: Path | str) -> Records:
+    """The records of a results folder or of a file of packed ones; none where it is empty or missing.
+
+    Raises:
+        UsageError: a folder of another version.
+    """
+    problems: list[str] = []
+    return Records(load_runs(results, on_broken=problems.append), problems)
+
+
 def build(
-    results: Path | str,
+    results: Path | str | Records,
     *,
     rule: str | None = None,
     study: Study | None = PATCHVAE,
@@ -40,10 +63,11 @@ def build(
     title: str = "Representation learners compared",
     with_figures: bool = True,
 ) -> Report:
-    """Read a results folder and make its tables, claims and figures.
+    """Make the tables, claims and figures of a results folder.
 
     Args:
-        results: the folder, or a file of packed records; an empty or missing one gives a report without tables.
+        results: the folder, or a file of packed records, or what `read` gave; one that is empty or missing gives a
+            report without tables.
         rule: "last", "val" or "best-test" for every table; None takes each protocol's own.
         study: whose tables and claims are wanted; None for none.
         baseline: a method, or a row's label, that every row is compared with.
@@ -55,8 +79,8 @@ def build(
     """
     if rule is not None and rule not in captions.RULES:
         raise choice_error("rule", rule, captions.RULES)
-    problems: list[str] = []
-    runs = load_runs(results, on_broken=problems.append)
+    records = results if isinstance(results, Records) else read(results)
+    runs = records.runs
     found, idle = panels(runs)
     declared = study_sheets(found, study, rule)
     named = _named([*declared, *leftover_sheets(found, declared, rule)])
@@ -73,7 +97,7 @@ def build(
         title=title,
         tables=tuple(titled),
         pending=(*_pending(idle), *_not_run(study, list(named.values())), *dict.fromkeys(absent)),
-        problems=tuple(dict.fromkeys(problems)),
+        problems=tuple(dict.fromkeys(records.problems)),
         sources=_sources(runs),
         done=sum(run.result is not None for run in runs),
         total=len(runs),

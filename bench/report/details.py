@@ -9,6 +9,7 @@ import numpy as np
 from bench.plan import label
 from bench.records import Run
 from bench.report.captions import device_name
+from bench.report.epochs import curve
 from bench.report.layout import number, seconds
 from bench.report.model import Confusion, Line, RunDetail
 from bench.report.panel import cell_runs
@@ -68,16 +69,8 @@ def _detail(run: Run) -> RunDetail:
 
 def _curve(result: Mapping[str, object]) -> Line | None:
     epochs = result.get("epochs")
-    rows: Iterable[object] = epochs if isinstance(epochs, list) else ()
-    points = [
-        (float(row["epoch"]), 100 * float(row["test_top1"]))
-        for row in rows
-        if isinstance(row, dict) and isinstance(row.get("test_top1"), int | float)
-    ]
-    if not points:
-        return None
-    xs, ys = zip(*points, strict=True)
-    return Line("test top-1, %", "", False, 0, xs, ys)
+    found = curve(epochs, "test_top1", scale=100.0) if isinstance(epochs, list) else None
+    return Line("test top-1, %", "", False, 0, *found) if found else None
 
 
 def confusions(

@@ -1,9 +1,10 @@
 """Learning curves: what pretraining minimises, and how the probes' accuracy grows."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.report.epochs import curve
 from bench.report.figures.rows import DatasetRows
 from bench.report.model import Chart, Figure, Line
 from bench.report.panel import END_TO_END, RowRuns, depth, freeze_title
@@ -97,16 +98,9 @@ def _mean(lines: Sequence[Line]) -> Line | None:
 
 
 def _line(
-    rows: Iterable[Mapping[str, Any]], key: str, names: tuple[str, str, int], scale: float = 1.0
+    rows: Sequence[Mapping[str, Any]], key: str, names: tuple[str, str, int], scale: float = 1.0
 ) -> Line | None:
-    """A curve by epoch without what is missing or not finite; None where nothing is left."""
-    pairs = [
-        (float(row["epoch"]), scale * float(row[key]))
-        for row in rows
-        if all(isinstance(row.get(name), int | float) and math.isfinite(row[name]) for name in ("epoch", key))
-    ]
-    if not pairs:
-        return None
+    """A curve by epoch; None where nothing was written down."""
     label, seed, colour = names
-    xs, ys = zip(*pairs, strict=True)
-    return Line(label, seed, False, colour, xs, ys)
+    found = curve(rows, key, scale)
+    return Line(label, seed, False, colour, *found) if found else None
