@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from bench.stats.simulation import coverage, plans, tables, verdicts
 from bench.stats.simulation.findings import Finding
@@ -30,7 +31,9 @@ class Task:
 
     def __call__(self, studies: int, seed: int) -> list[Finding]:
         """Simulate so many studies."""
-        return self.run(np.random.default_rng([seed, zlib.crc32(self.name.encode())]), studies)
+        # Small matrices: several threads would wait for one another, and for whatever else the machine does.
+        with threadpool_limits(1):
+            return self.run(np.random.default_rng([seed, zlib.crc32(self.name.encode())]), studies)
 
 
 def tasks() -> list[Task]:
