@@ -34,7 +34,9 @@ def test_many_records_are_packed_by_a_process_of_their_own_into_the_same_bytes(
     monkeypatch.setattr(beside, "FEW", 0)
     monkeypatch.setattr(beside, "write_packed", None)
     assert report(results, "--out", tmp_path / "there") == 0
-    assert (tmp_path / "here/records.parquet").read_bytes() == (tmp_path / "there/records.parquet").read_bytes()
+    assert (tmp_path / "here/records.parquet").read_bytes() == (
+        tmp_path / "there/records.parquet"
+    ).read_bytes()
 
 
 def test_what_that_process_refuses_is_one_line(results, tmp_path, capsys, monkeypatch):
@@ -44,7 +46,9 @@ def test_what_that_process_refuses_is_one_line(results, tmp_path, capsys, monkey
     target.write_text("mine")
     assert report(results, "--out", target.parent) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"bench: error: {target} cannot be written: --to {target} is there already and no Parq")
+    assert line.startswith(
+        f"bench: error: {target} cannot be written: --to {target} is there already and no Parq"
+    )
     assert target.read_text() == "mine"
 
 

@@ -93,6 +93,15 @@ def test_the_notice_says_that_the_schedule_is_not_the_papers(runs):
     assert "90 + 90" in notice
 
 
+def test_the_notice_names_a_data_set_that_the_paper_does_not_have(runs):
+    runs.cells(["patchvae"], [0], dataset="miniplaces", size=64)
+    (notice,) = build(runs.root).notices
+    assert notice == (
+        "The schedule is not the paper's: 3 epochs of pretraining, 3 of probing (MiniPlaces, which is not among its"
+        " data sets)."
+    )
+
+
 def test_evaluations_stand_beside_the_probes_of_their_pretraining(runs):
     for seed in (0, 1):
         for method in ("beta-vae", "patchvae"):

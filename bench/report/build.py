@@ -102,7 +102,7 @@ def build(
         done=sum(run.result is not None for run in runs),
         total=len(runs),
         study=("", "", "") if study is None else (study.title, study.citation, study.url),
-        notices=tuple(_notices(list(named.values()))),
+        notices=tuple(_notices(study, list(named.values()))),
         claims=claims,
         plain=_plain(study, list(named.values())),
         details=details(list(named.values())) if with_figures else {},
@@ -171,8 +171,11 @@ def _with_figures(
     return done, absent
 
 
-def _notices(found: Sequence[Sheet]) -> list[str]:
+def _notices(study: Study | None, found: Sequence[Sheet]) -> list[str]:
     """What must be read before any number."""
+    schedules = (
+        {name: epochs for table in study.tables for name, epochs in table.schedule.items()} if study else {}
+    )
     lines: dict[str, None] = {}
     for sheet in found:
         if sheet.table is None:
@@ -191,6 +194,13 @@ def _notices(found: Sequence[Sheet]) -> list[str]:
                 on = " of a part of the training images" if part else ""
                 lines[
                     f"The schedule is not the paper's: {captions.schedule(panel)}{on} ({panel.title}){paper}."
+                ] = None
+            elif str(panel.dataset["name"]) not in schedules and not any(
+                captions.same_schedule(panel, other) for other in schedules.values()
+            ):
+                lines[
+                    f"The schedule is not the paper's: {captions.schedule(panel)} ({panel.title}, which is not among"
+                    " its data sets)."
                 ] = None
     # Another table of the same runs may have no schedule of the paper to name: what is said in full says it.
     return [line for line in lines if not any(other.startswith(f"{line[:-1]};") for other in lines)]
