@@ -13,8 +13,9 @@ def pytest_runtest_makereport(item, call):
     """Where CI says that everything is at hand, a test that skips is a failure; only a missing GPU excuses."""
     outcome = yield
     report = outcome.get_result()
-    required = os.environ.get("BENCH_REQUIRE_DATA") or (
-        "browser" in item.keywords and os.environ.get("BENCH_REQUIRE_BROWSER")
+    required = os.environ.get("BENCH_REQUIRE_DATA") or any(
+        mark in item.keywords and os.environ.get(f"BENCH_REQUIRE_{mark.upper()}")
+        for mark in ("browser", "latex")
     )
     if report.skipped and required and "gpu" not in item.keywords:
         report.outcome = "failed"

@@ -25,7 +25,19 @@ def test_names_without_latin_letters_stay_apart_and_are_ascii():
 
 @pytest.mark.parametrize(
     ("text", "set_as"),
-    [("日本", "??"), ("é", "é"), ("β", r"$\beta$"), ("a\tb", "a b"), ("…", r"\ldots{}"), ("\x00", "?")],
+    [
+        ("日本", r"\texttt{U+65E5}\allowbreak{}\texttt{U+672C}\allowbreak{}"),
+        ("é", "é"),
+        ("e\u0301", "é"),
+        ("β", r"$\beta$"),
+        ("a\tb", "a b"),
+        ("…", r"\ldots{}"),
+        ("\x00", r"\texttt{U+0000}\allowbreak{}"),
+        ("“≤”", r"``$\leq$''"),
+        ("--x ---", "-{}-x -{}-{}-"),
+        ("d_p, z_occ, β_occ", r"$d_p$, $z_{\mathrm{occ}}$, $\beta_{\mathrm{occ}}$"),
+        ("d_pq xd_p β_occ_x", r"d\_pq xd\_p $\beta$\_occ\_x"),
+    ],
 )
 def test_latex_never_gets_a_letter_that_it_refuses(text, set_as):
     assert tex(text) == set_as

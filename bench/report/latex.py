@@ -1,45 +1,20 @@
-"""A report as LaTeX tables with booktabs, one `table` environment each, for a paper to input."""
+"""A report as LaTeX tables with booktabs, for a paper to input: a float each, or several where one is too long."""
 
 import re
+from collections.abc import Sequence
 
+from bench.report.latex_pages import LABEL_WIDTH, LINE_WIDTH, Page, fitting, label_width, pages, wrap
+from bench.report.latex_text import escape
 from bench.report.layout import GAP, Grid, Text, gap_lines, lay_out, legend
 from bench.report.model import Report, Table
 
-_GREEK = {
-    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta",
-    "θ": "theta", "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "π": "pi",
-    "ρ": "rho", "σ": "sigma", "τ": "tau", "υ": "upsilon", "φ": "phi", "χ": "chi", "ψ": "psi",
-    "ω": "omega", "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi",
-    "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
-}  # fmt: skip
-
-_ESCAPES = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
-    "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}",
-    "−": r"$-$", "±": r"$\pm$", "×": r"$\times$", "—": "---", "–": "--", "†": r"$^\dagger$", "…": r"\ldots{}",
-    "\u00a0": "~", "\n": " ",
-    **{letter: rf"$\{name}$" for letter, name in _GREEK.items()},
-}  # fmt: skip
-
-_PATTERN = re.compile("|".join(re.escape(key) for key in sorted(_ESCAPES, key=len, reverse=True)))
-
-PREAMBLE = "% Needs \\usepackage{booktabs} and, for accented names, \\usepackage[T1]{fontenc}.\n"
-
-
-def escape(text: str) -> str:
-    """Text that LaTeX prints as it is. The weighted loss L_w is set as the paper sets it.
-
-    Letters beyond Latin-1 that have no command here become "?".
-    """
-    known = "".join(c if c in _ESCAPES or _printable(c) else " " if c.isspace() else "?" for c in text)
-    escaped = _PATTERN.sub(lambda match: _ESCAPES[match[0]], known)
-    return re.sub(r"\bL\\_w\b", lambda _: r"$\mathcal{L}_w$", escaped)
-
-
-def _printable(letter: str) -> bool:
-    """Whether pdflatex sets a letter: of others it makes an error, and no table at all."""
-    return " " <= letter <= "~" or "\u00a1" <= letter <= "\u00ff"
+# A table that is wider than the line is made smaller.
+PREAMBLE = r"""% Needs \usepackage{booktabs}, \usepackage{graphicx} and, for accented names, \usepackage[T1]{fontenc}.
+\providecommand{\benchfit}[1]{\leavevmode\sbox0{#1}%
+  \ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi}
+"""
+# LaTeX keeps so many floats waiting for a page, and no more.
+_WAITING = 12
 
 
 def _cell(text: Text) -> str:
@@ -52,41 +27,67 @@ def _cell(text: Text) -> str:
         number = rf"\textbf{{{number}}}"
     if text.remark:
         number += rf" {{\scriptsize({escape(text.remark)})}}"
-    return number + ("$^{?}$" if text.unknown else r"$^\dagger$" if text.dagger else "")
+    # The mark takes no room, so that digits stand below digits.
+    return number + (r"\rlap{$^{?}$}" if text.unknown else r"\rlap{$^\dagger$}" if text.dagger else "")
 
 
-def render_table(table: Table) -> str:
-    """One table environment; warnings, notes and gaps stand below it in small print."""
+def table_floats(table: Table) -> list[str]:
+    """One table as table environments under one number; warnings, notes and gaps stand below it in small print."""
     label = re.sub(r"[^A-Za-z0-9]+", "-", table.name)
     caption = " ".join([table.caption, *(f"{line}." for line in legend(table, best="Bold"))])
-    lines = [
-        r"\begin{table}[t]",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-        rf"\caption{{{escape(caption)}}}",
-        rf"\label{{tab:{label}}}",
-    ]
-    tabulars = [_titled(grid) for grid in lay_out(table)]
-    lines.append("\n\\par\\medskip\n".join(tabulars))
     remarks = [*table.warnings, *table.notes, *(f"Missing: {line}." for line in gap_lines(table))]
-    if remarks:
-        text = " \\par ".join(escape(remark) for remark in remarks)
-        lines.append(rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\scriptsize {text}\end{{minipage}}")
+    grids = [part for grid in lay_out(table) for part in fitting(grid)]
+    head = [rf"\caption{{{escape(caption)}}}", rf"\label{{tab:{label}}}"]
+    more = [r"\addtocounter{table}{-1}", r"\caption{(continued)}"]
+    return [_float(page, more if k else head) for k, page in enumerate(pages(caption, grids, remarks))]
+
+
+def _float(page: Page, head: Sequence[str]) -> str:
+    lines = [
+        r"\begin{table}[tp]",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}\emergencystretch=3em",
+        *head,
+        r"\par\smallskip",
+    ]
+    if page.grids:
+        lines.append("\n\\par\\medskip\n".join(_titled(grid) for grid in page.grids))
+    if page.remarks:
+        text = " \\par\n".join(escape(remark) for remark in page.remarks)
+        lines.append(
+            (r"\par\smallskip" if page.grids else "")
+            + r"\begin{minipage}{\linewidth}\scriptsize\raggedright"
+            + f"\n{text}\n\\end{{minipage}}"
+        )
     return "\n".join([*lines, r"\end{table}", ""])
 
 
 def _titled(grid: Grid) -> str:
     title = rf"\textit{{{escape(grid.title)}}}\par\smallskip" + "\n" if grid.title else ""
-    return title + _tabular(grid)
+    return f"{title}\\benchfit{{{_tabular(grid)}}}"
 
 
 def _tabular(grid: Grid) -> str:
-    lines = [rf"\begin{{tabular}}{{@{{}}l{'r' * grid.width}@{{}}}}", r"\toprule", *_heads(grid), r"\midrule"]
+    long = label_width(grid) > LABEL_WIDTH
+    labels = rf"p{{{LABEL_WIDTH / LINE_WIDTH:.2f}\linewidth}}" if long else "l"
+    lines = [
+        rf"\begin{{tabular}}{{@{{}}{labels}{'r' * grid.width}@{{}}}}",
+        r"\toprule",
+        *_heads(grid),
+        r"\midrule",
+    ]
     for number, line in enumerate(grid.lines):
         if number in grid.breaks:
             lines.append(r"\midrule")
         cells = [_cell(text) for group in line.groups for text in group]
-        lines.append(" & ".join([escape(line.label), *cells]) + r" \\")
+        lines.append(" & ".join([_label(line.label, long), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _label(label: str, long: bool) -> str:
+    if long:
+        return r"\raggedright\hangindent=1em " + escape(label)
+    # A bracket or a star after the line before would be an option of its end.
+    return ("{}" if label[:1] in ("[", "*") else "") + escape(label)
 
 
 def _heads(grid: Grid) -> list[str]:
@@ -111,14 +112,25 @@ def _row(label: str, titles: list[tuple[str, int]]) -> list[str]:
             joined.append((title, width))
     parts, rules, at = [label], [], 2
     for title, width in joined:
-        parts.append(escape(title) if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{escape(title)}}}")
+        heading = _heading(title, "r" if width == 1 else "c", width)
+        parts.append(heading if width == 1 else rf"\multicolumn{{{width}}}{{c}}{{{heading}}}")
         if width > 1 and title:
             rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
         at += width
     return [" & ".join(parts) + r" \\", *(["".join(rules)] if rules else [])]
 
 
+def _heading(title: str, side: str, columns: int = 1) -> str:
+    lines = wrap(title, columns)
+    if len(lines) == 1:
+        return escape(title)
+    stacked = r"\\".join(rf"\strut {escape(line)}" for line in lines)
+    return rf"\shortstack[{side}]{{{stacked}}}"
+
+
 def render(report: Report) -> str:
     """The whole report, one table after another."""
-    tables = [render_table(table) for table in report.tables if table.columns]
-    return PREAMBLE + "\n" + ("\n".join(tables) if tables else "% No probe has been run yet.\n")
+    floats = [part for table in report.tables if table.columns for part in table_floats(table)]
+    for k in range(_WAITING, len(floats), _WAITING):
+        floats[k] = "\\clearpage\n" + floats[k]
+    return PREAMBLE + "\n" + ("\n".join(floats) if floats else "% No probe has been run yet.\n")
