@@ -247,7 +247,7 @@ def test_ten_thousand_cells_are_told_in_two_seconds(tmp_path):
     found = json.loads(done.stdout)["counts"]
     assert sum(found.values()) == len(made.cells)
     assert set(STATES) - {state for state, number in found.items() if number} == {"retrying"}
-    assert spent < 3  # two on a quiet machine; evaluations and fractions made a label dearer
+    assert spent < 2
 
 
 def test_the_owner_on_disk_is_the_one_that_is_asked_about(made):
