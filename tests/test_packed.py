@@ -10,7 +10,9 @@ from bench import packed
 from bench.config import config_id
 from bench.errors import BenchError, UsageError
 from bench.packed import predictions
+from bench.packed.scrub import command
 from bench.records import find_run, load_runs
+from bench.report import build
 from tests.synthetic_runs import Runs
 
 MACHINE = {
@@ -83,6 +85,18 @@ def test_nothing_in_it_names_the_machine_or_its_people(results, tmp_path):
     assert packed.scrub(failed.provenance) == failed.provenance, "scrubbing twice changes nothing"
 
 
+def test_a_page_shows_of_a_folder_what_it_shows_of_its_packed_file(results, tmp_path):
+    for path in results.glob("runs/*/attempts/0001/provenance.json"):
+        path.write_text(
+            json.dumps({**json.loads(path.read_text()), "argv": [*MACHINE["argv"], "ada@engine:/x"]})
+        )
+    details = build(results).details
+    assert details
+    for one in details.values():
+        assert dict(one.facts)["command"] == "bench run --data sets --results=x -d folder:b USER@HOST:x"
+    assert build(write(results, tmp_path / "x.parquet")).details == details
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -93,10 +107,38 @@ def test_nothing_in_it_names_the_machine_or_its_people(results, tmp_path):
         ("see https://arxiv.org/abs/2004.03623", "see https://arxiv.org/abs/2004.03623"),
         ("results/x/y stays, ./a/b too", "results/x/y stays, ./a/b too"),
         ("(/home/ada/run.py:12)", "(run.py:12)"),
+        ("~ada/sets and ~/sets", "sets and sets"),
+        ("from file:///home/ada/x.npz, file://engine/home/ada/y.", "from x.npz, y."),
+        ("FILE:/home/ada/x", "x"),
+        ("scp ada@engine:/scratch/ada/x.npz", "scp USER@HOST:x.npz"),
+        ("ask ada.lovelace@engine.example.org.", "ask USER@HOST."),
+        ("https://ada:secret@example.org/x, ssh://ada@10.0.0.7/x", "https://USER@HOST/x, ssh://USER@HOST/x"),
+        ("cifar100@10%, folder:birds@32 and a @ b stay", "cifar100@10%, folder:birds@32 and a @ b stay"),
+        ("https://github.com/ada/x@main", "https://github.com/ada/x@main"),
     ],
 )
 def test_a_path_keeps_its_last_part(before, after):
     assert packed.scrub_text(before) == after
+    assert packed.scrub_text(after) == after, "twice changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("word", "after"),
+    [
+        ("/home/My Disk/ada/x", "x"),
+        ("--data=/home/My Disk/ada/x", "--data=x"),
+        ("folder:/home/My Disk/ada/birds@32", "folder:birds@32"),
+        ("folder:/home/ada/a,folder:~ada/b@10%", "folder:a,folder:b@10%"),
+        ("--to=file:///home/My Disk/ada/x", "--to=x"),
+        ("--results=ada@engine:/x y/z", "--results=USER@HOST:x y/z"),
+        ("pretrain.lr=0.1", "pretrain.lr=0.1"),
+        ("--set=data=cifar100@10%", "--set=data=cifar100@10%"),
+        ("https://example.org/a b", "https://example.org/a b"),
+    ],
+)
+def test_a_word_of_a_command_may_be_a_path_with_blanks(word, after):
+    assert command(["/usr/bin/bench", word]) == ["bench", after]
+    assert command(["bench", after]) == ["bench", after], "twice changes nothing"
 
 
 def test_the_same_records_give_the_same_bytes(results, tmp_path):

@@ -1,8 +1,9 @@
 """What of a record names a machine, an account or a person: it is not published.
 
 Gone: the host, the process, and of a scheduler's facts all but what was granted (GPUs, CPUs, memory, time). Absolute
-paths, in commands and in errors, keep their last part: `--data /home/ada/sets` becomes `--data sets`. What decides
-how a number came about stays: versions, commit, platform, device, threads, fingerprints, times.
+paths, in commands and in errors, keep their last part: `--data /home/ada/sets` becomes `--data sets`, and so do
+`file://` addresses; `ada@engine` becomes `USER@HOST`. What decides how a number came about stays: versions, commit,
+platform, device, threads, fingerprints, times.
 """
 
 import functools
@@ -13,30 +14,43 @@ _GONE = ("host", "pid")
 # Of the scheduler's facts, those that say what a run was given.
 _GRANTED = ("restarts", "cpus", "memory_mib", "memory_mib_per_cpu", "limit_seconds")
 # From a slash that begins a word, or follows "=" or ":" or a quote, to the end of the word.
-_PATH = re.compile(r"(?<![\w.~/\-])~?/(?!/)[^\s:=,;'\"()\[\]<>|]*[^\s:=,;.'\"()\[\]<>|]")
+_PATH = re.compile(r"(?<![\w.~/\-])(?:~[\w.-]*)?/(?!/)[^\s:=,;'\"()\[\]<>|]*[^\s:=,;.'\"()\[\]<>|]")
+_FILE = re.compile(r"\bfile:/[^\s,;'\"()\[\]<>|]*[^\s:=,;.'\"()\[\]<>|]", re.IGNORECASE)
+# Of a remote copy, an address with a password, or a mail; not `cifar100@10%` or `folder:birds@32`.
+_ACCOUNT = re.compile(
+    r"(?:(?<=//)|(?<![\w.+/:@-]))[\w.+-]+(?::[^\s/@]*)?@(?:[A-Za-z][\w.-]*\w|\d+(?:\.\d+){3})(?!\w)"
+)
+# A word of a command whose value is a path, which may have blanks in it: `--data=/home/a b/c`, `folder:/a b/c`.
+_VALUE = re.compile(
+    r"((?:--?[\w-]+=)?(?:(?!file:)\w+:)?)((?:file:/|~[\w.-]*/|/(?!/)).*)", re.IGNORECASE | re.DOTALL
+)
 
 
-def _last_part(match: "re.Match[str]") -> str:
-    return match[0].rstrip("/").rpartition("/")[2] or "/"
+def _last_part(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2] or "/"
 
 
 # The runs of one command have nearly all their texts in common.
 @functools.lru_cache(1 << 14)
 def scrub_text(text: str, host: str = "") -> str:
-    """A text with absolute paths cut down to their last part, and without the host's name.
+    """A text with absolute paths cut down to their last part, and without accounts and the host's name.
 
     Args:
         text: such as an error.
         host: name of the machine, where it is known.
     """
-    text = _PATH.sub(_last_part, text)
+    for pattern in (_FILE, _PATH):
+        text = pattern.sub(lambda found: _last_part(found[0]), text)
+    text = _ACCOUNT.sub("USER@HOST", text)
     return re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "HOST", text) if host else text
 
 
 def _word(word: str) -> str:
     """A word of a command. It may be a path with blanks in it."""
-    if word.startswith(("/", "~/")):
-        return word.rstrip("/").rpartition("/")[2] or "/"
+    found = _VALUE.fullmatch(word)
+    # Several are told apart by commas, and then have no blanks.
+    if found and (not found[1] or (" " in word and "," not in word)):
+        return found[1] + scrub_text(_last_part(found[2]))
     return scrub_text(word)
 
 

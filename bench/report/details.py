@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from bench.packed.scrub import command
 from bench.plan import label
 from bench.records import Run
 from bench.report.captions import device_name
@@ -49,7 +50,8 @@ def _detail(run: Run) -> RunDetail:
     commit = str(git.get("commit") or "")[:12] + (" (edited)" if git.get("dirty") else "")
     argv = provenance.get("argv")
     facts = {
-        "command": shlex.join(map(str, argv)) if isinstance(argv, list) else str(argv or ""),
+        # As it is published: a page may be passed on like a packed file, and says the same as that file's.
+        "command": shlex.join(command(argv)) if argv else "",
         "commit": commit,
         "device": device_name(provenance.get("device")),
         "threads": str(provenance.get("threads") or ""),
