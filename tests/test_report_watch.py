@@ -6,11 +6,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+import types
+from pathlib import Path
 
 import pytest
 
 from bench.errors import BenchError, UsageError
+from bench.report import watch
 from bench.report.watch import Watcher, server, signature
 from tests.synthetic_runs import Runs
 
@@ -22,13 +26,74 @@ def runs(tmp_path):
     return runs
 
 
-def ask(port, path, method="GET"):
+def ask(port, path, method="GET", host=None):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request(method, path)
+    connection.request(method, path, headers={} if host is None else {"Host": host})
     answer = connection.getresponse()
     body = answer.read().decode()
     connection.close()
+    assert answer.status != 200 or answer.getheader("Cache-Control") == "no-store"
     return answer.status, body
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A server of one page, and the port it listens on."""
+    watcher = Watcher(tmp_path, lambda version: f"page of {version}".encode(), print)
+    assert watcher.refresh()
+    (tmp_path / "tables.md").write_text("# t")
+    (tmp_path / "secret.txt").write_text("no")
+    with server(tmp_path, 0, watcher, frozenset(("index.html", "tables.md"))) as one:
+        thread = threading.Thread(target=one.serve_forever)
+        thread.start()
+        yield one.server_address[1]
+        one.shutdown()
+        thread.join(20)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:{}", 200),
+        ("LOCALHOST", 200),
+        ("127.0.0.1:{}", 200),
+        ("evil.example:{}", 421),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example:{}", 421),
+        ("localhost@evil.example:{}", 421),
+        ("", 421),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/version", "/tables.md"])
+def test_only_who_asks_for_this_machine_by_its_name_is_answered(served, host, status, path):
+    for method in ("GET", "HEAD"):
+        found, body = ask(served, path, method, host.format(served))
+        assert found == status
+        assert found == 200 or "page of" not in body
+    assert ask(served, path, "HEAD", host.format(served))[1] == ""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret.txt",
+        "/%2e%2e/x",
+        "//etc/passwd",
+        "/.",
+        "/index.html/",
+        "/x\\y",
+        "/secret.txt",
+    ],
+)
+def test_nothing_but_the_reports_own_files_is_served(served, path):
+    assert ask(served, path)[0] == ask(served, path, "HEAD")[0] == 404
+
+
+def test_it_listens_on_this_machine_alone(served):
+    addresses = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for address in (one for one in addresses if not one.startswith("127.")):
+        with pytest.raises(OSError, match=r"refused|timed out|unreachable"):
+            socket.create_connection((address, served), timeout=2).close()
 
 
 def test_the_signature_changes_with_whatever_a_report_would_show(runs):
@@ -42,21 +107,67 @@ def test_the_signature_changes_with_whatever_a_report_would_show(runs):
     assert signature(runs.root / "nowhere")
 
 
-def test_a_report_that_cannot_be_made_leaves_the_last_one_standing(runs):
+@pytest.mark.parametrize(
+    "error", [BenchError("x is\nbroken"), OSError("x is broken"), KeyError("x is broken")]
+)
+def test_a_report_that_cannot_be_made_leaves_the_last_one_standing(runs, error):
     said, made = [], []
 
     def render(version):
         if made:
-            raise BenchError("broken")
+            raise error
         made.append(version)
+        return version.encode()
 
     watcher = Watcher(runs.root, render, said.append)
     assert watcher.refresh()
     assert not watcher.refresh()
     runs.probe(runs.pretrain("bigan", 0), "conv1-5")
     assert not watcher.refresh()
-    assert watcher.version == made[0]
-    assert said[-1] == "the report stays as it was: broken"
+    assert watcher.version == made[0] == watcher.page.decode()
+    assert said[-1].replace("'", "") == "the report stays as it was: x is broken"
+    assert not watcher.refresh()
+    assert len(said) == 2, "said once until the records change again"
+    made.clear()
+    runs.probe(runs.pretrain("bigan", 1), "conv1-5")
+    assert watcher.refresh()
+
+
+def test_a_report_that_takes_long_is_made_less_often(monkeypatch):
+    watcher = Watcher(Path(), lambda version: b"", print)
+    waited: list[float] = []
+
+    def wait(seconds):
+        waited.append(seconds)
+        return len(waited) == 3
+
+    took = iter([0.0, 0.5, 0.0, 60.0])
+    monkeypatch.setattr(watcher, "refresh", lambda: True)
+    monkeypatch.setattr(watcher, "_stop", types.SimpleNamespace(wait=wait))
+    monkeypatch.setattr(watch.time, "monotonic", lambda: next(took))
+    watcher.follow()
+    assert waited == [watch.SECONDS, watch.SECONDS, 60.0 * watch.REST]
+
+
+def test_the_signature_changes_with_every_epoch_state_result_and_attempt(runs):
+    seen = [signature(runs.root)]
+
+    def changed():
+        seen.append(signature(runs.root))
+        return seen[-1] != seen[-2]
+
+    folder = next(path.parent for path in runs.root.glob("runs/*/result.json"))
+    (folder / "result.json").unlink()
+    assert changed()
+    with (folder / "attempts/0001/metrics.jsonl").open("a") as file:
+        file.write("{}\n")
+    assert changed()
+    (folder / "attempts/0001/status.json").write_text('{"state": "failed"}')
+    assert changed()
+    (folder / "attempts/0002").mkdir()
+    (folder / "attempts/0002/status.json").write_text("{}")
+    assert changed()
+    assert not changed()
 
 
 def test_a_taken_port_is_one_line(tmp_path):
@@ -65,7 +176,7 @@ def test_a_taken_port_is_one_line(tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"port {port} cannot be taken"):
-            server(tmp_path, port, Watcher(tmp_path, print, print), frozenset())
+            server(tmp_path, port, Watcher(tmp_path, str.encode, print), frozenset())
 
 
 def test_the_page_follows_the_runs_and_nothing_else_is_served(runs, tmp_path):
@@ -109,3 +220,5 @@ def test_the_page_follows_the_runs_and_nothing_else_is_served(runs, tmp_path):
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
+    # What lies on the disk is for a reader without a server.
+    assert "data-refresh" not in (out / "index.html").read_text()

@@ -175,16 +175,16 @@ def _forgive() -> None:
 def _watch(results: Path, out: Path, port: int, make: "Callable[[], Report]") -> int:
     import threading
 
-    from bench.files import write_bytes
     from bench.report import write
     from bench.report.build import FILES
     from bench.report.page import render
-    from bench.report.watch import VERSION, Watcher, server
+    from bench.report.watch import HOST, VERSION, Watcher, server
 
-    def anew(version: str) -> None:
+    def anew(version: str) -> bytes:
         report = make()
-        write(report, out, [name for name in FILES if name != "html"])
-        write_bytes(out / FILES["html"], render(report, refresh=VERSION, version=version).encode())
+        # What lies on the disk is for a reader without a server, so it asks none.
+        write(report, out)
+        return render(report, refresh=VERSION, version=version).encode()
 
     watcher = Watcher(packed_file(results) or results, anew, lambda text: click.echo(text, err=True))
     with server(out, port, watcher, frozenset(FILES.values())) as serving:
@@ -192,7 +192,7 @@ def _watch(results: Path, out: Path, port: int, make: "Callable[[], Report]") ->
             raise UsageError(f"no report could be made in {out}")
         follower = threading.Thread(target=watcher.follow, daemon=True)
         follower.start()
-        click.echo(f"http://127.0.0.1:{serving.server_address[1]}/ (Ctrl-C ends it)")
+        click.echo(f"http://{HOST}:{serving.server_address[1]}/ (Ctrl-C ends it)")
         try:
             serving.serve_forever()
         except KeyboardInterrupt:

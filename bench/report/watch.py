@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
@@ -14,7 +15,10 @@ from bench.run_folder import METRICS, RESULT, STATUS
 
 # Records change with every epoch of every cell; a report takes seconds.
 SECONDS = 3.0
-VERSION = "version"
+# The report is made while runs need the processor: it takes a fifth of one at most.
+REST = 4.0
+HOST = "127.0.0.1"
+VERSION, PAGE = "version", "index.html"
 
 
 def signature(results: Path) -> str:
@@ -53,29 +57,36 @@ def _newest(folder: Path) -> list[Path]:
 
 
 class Watcher:
-    """Keeps a report's folder up to date.
+    """Keeps a report up to date.
 
     Args:
         results: whose runs are watched.
-        render: writes the report for a version into the folder.
+        render: writes the report's files for a version, and gives the page that asks for it.
         say: told of each report, and of why one could not be made.
+
+    Attributes:
+        version: of the newest page; "" before there is one.
+        page: as it is served.
     """
 
-    def __init__(self, results: Path, render: Callable[[str], None], say: Callable[[str], None]) -> None:
+    def __init__(self, results: Path, render: Callable[[str], bytes], say: Callable[[str], None]) -> None:
         self.results, self.render, self.say = results, render, say
-        self.version = ""
+        self.version, self.page = "", b""
+        self._tried = ""
         self._stop = threading.Event()
 
     def refresh(self) -> bool:
         """Make the report anew if its runs have changed; one that cannot be made leaves the last one standing."""
         found = signature(self.results)
-        if found == self.version:
+        if found == self._tried:
             return False
+        self._tried = found
         begun = time.monotonic()
         try:
-            self.render(found)
-        except (BenchError, OSError) as error:
-            self.say(f"the report stays as it was: {error}")
+            self.page = self.render(found)
+        except (BenchError, OSError, ValueError, KeyError) as error:
+            # Said once; what was read in the midst of a change is read again after the next.
+            self.say(f"the report stays as it was: {' '.join(str(error).split())}")
             return False
         self.version = found
         self.say(f"report made in {time.monotonic() - begun:.1f} s")
@@ -83,8 +94,11 @@ class Watcher:
 
     def follow(self) -> None:
         """Refresh until `stop`."""
-        while not self._stop.wait(SECONDS):
+        wait = SECONDS
+        while not self._stop.wait(wait):
+            begun = time.monotonic()
             self.refresh()
+            wait = max(SECONDS, REST * (time.monotonic() - begun))
 
     def stop(self) -> None:
         """End `follow`."""
@@ -99,31 +113,41 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         super().__init__(*args, **options)  # pyright: ignore[reportArgumentType]
 
     def do_GET(self) -> None:
-        """Answer with the version, or with a file of the report; nothing else in the folder is shown."""
-        name = self.path.split("?")[0].lstrip("/") or "index.html"
-        if name == VERSION:
-            body = self.watcher.version.encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; charset=utf-8")
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Cache-Control", "no-store")
-            self.end_headers()
-            self.wfile.write(body)
-        elif name in self.files:
-            self.path = f"/{name}"
-            super().do_GET()
-        else:
-            self.send_error(404)
+        """Answer with the version, the page, or another file of the report; nothing else in the folder is shown."""
+        self._answer(super().do_GET)
 
     def do_HEAD(self) -> None:
-        """As for GET, a file of the report only."""
-        if (self.path.split("?")[0].lstrip("/") or "index.html") in self.files:
-            super().do_HEAD()
+        """As for GET, without the content."""
+        self._answer(super().do_HEAD)
+
+    def _answer(self, as_file: Callable[[], None]) -> None:
+        host = self.headers.get("Host") or ""
+        if (host.rpartition(":")[0] or host).lower() not in (HOST, "localhost"):
+            # A page from elsewhere may have let its own name point to this machine, so as to read what is here.
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return
+        name = self.path.split("?")[0].removeprefix("/") or PAGE
+        if name == VERSION:
+            self._say(self.watcher.version.encode(), "text/plain")
+        elif name == PAGE:
+            self._say(self.watcher.page, "text/html")
+        elif name in self.files:
+            self.path = f"/{name}"
+            as_file()
         else:
-            self.send_error(404)
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def _say(self, body: bytes, kind: str) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def end_headers(self) -> None:
         """Let no browser keep a page that may be old."""
+        self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
         super().end_headers()
 
@@ -134,7 +158,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 def server(
     folder: Path, port: int, watcher: Watcher, files: frozenset[str]
 ) -> http.server.ThreadingHTTPServer:
-    """A server of a report's folder on the loopback address.
+    """A server of a report's folder on the loopback address, to whoever asks for it by that name.
 
     Args:
         folder: of the report.
@@ -147,7 +171,7 @@ def server(
     """
     handler = functools.partial(_Handler, directory=os.fspath(folder), watcher=watcher, files=files)
     try:
-        return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        return http.server.ThreadingHTTPServer((HOST, port), handler)
     except OSError as error:
         raise UsageError(
             f"port {port} cannot be taken: {error.strerror or error}; --port names another, 0 takes any that is free"
