@@ -38,9 +38,7 @@ def judge_claims(sheet: Sheet, name: str, predictions: Predictions) -> list[Clai
         if pairs
     ]
     results = {result.name: result for result in stats.judge(data, ALPHA)}
-    tested = sum(result.p is not None for result in results.values())
-    alpha = ALPHA / max(tested, 1)
-    return [_claim(sheet, name, said, pairs, results.get(said.name), alpha) for said, pairs in found]
+    return [_claim(sheet, name, said, pairs, results.get(said.name)) for said, pairs in found]
 
 
 def is_transfer(sheet: Sheet) -> bool:
@@ -191,21 +189,15 @@ def _comparison(sheet: Sheet, pair: _Pair, contrast: stats.Contrast) -> Comparis
         p=contrast.p,
         as_expected=contrast.as_expected,
         by_image=contrast.by_image,
-        seed_share=_seed_share(contrast),
+        split=contrast.split,
         seeds_needed=contrast.seeds_needed,
+        level=contrast.level,
         by_seed=_by_seed(sheet, pair),
         published=published,
         published_as_expected=_inside(published, contrast.region),
         missing="" if contrast.n else _why_missing(sheet, pair),
         elsewhere=pair.column is None,
     )
-
-
-def _seed_share(contrast: stats.Contrast) -> float | None:
-    if contrast.seed_variance is None or contrast.test_variance is None:
-        return None
-    whole = contrast.seed_variance + contrast.test_variance
-    return contrast.seed_variance / whole if whole else None
 
 
 def _overall(mean: stats.Contrast, own: Sequence[Comparison]) -> Comparison:
@@ -225,8 +217,9 @@ def _overall(mean: stats.Contrast, own: Sequence[Comparison]) -> Comparison:
         p=mean.p,
         as_expected=mean.as_expected,
         by_image=mean.by_image,
-        seed_share=_seed_share(mean),
+        split=mean.split,
         seeds_needed=mean.seeds_needed,
+        level=mean.level,
         by_seed={seed: sum(one.by_seed[seed] for one in own) / len(own) for seed in sorted(seeds)},
         published=published,
         published_as_expected=_inside(published, mean.region),
@@ -239,7 +232,6 @@ def _claim(
     said: Said,
     pairs: Sequence[_Pair],
     result: stats.ClaimResult | None,
-    alpha: float,
 ) -> Claim:
     own: list[Comparison] = []
     overall = p = None
@@ -252,7 +244,7 @@ def _claim(
         # Rows that share no seed were run all the same.
         verdict = "undecided" if result.verdict == "not run" and apart else result.verdict
         p = reasons.adjusted_p(result)
-        why = reasons.reason(own, result, _places(sheet, pairs), alpha)
+        why = reasons.reason(own, result, _places(sheet, pairs))
     run = [pair.about.group for pair, one in zip(pairs, own, strict=False) if one.n]
     return Claim(
         name=said.name,

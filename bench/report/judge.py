@@ -72,7 +72,8 @@ def against_baseline(sheet: Sheet, rows: Sequence[Row], baseline: int, predictio
 def _against(difference: stats.BaselineDifference | None) -> Against | None:
     if difference is None:
         return None
-    return Against(difference.difference, difference.half, difference.p_adjusted, difference.by_image)
+    d = difference
+    return Against(d.difference, d.half, d.p_adjusted, d.by_image, d.n, d.split, d.seeds_needed, d.level)
 
 
 def beaten_by_random(sheet: Sheet, rows: Sequence[Row], predictions: Predictions) -> Iterable[str]:

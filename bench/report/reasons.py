@@ -1,7 +1,6 @@
 """Why the runs say neither yes nor no to a claim: what is missing, else what the noise hides."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bench import stats
 from bench.report.model import Comparison
@@ -19,20 +18,18 @@ def adjusted_p(result: stats.ClaimResult) -> float | None:
     return result.p_adjusted if opposed or whole else None
 
 
-def reason(own: Sequence[Comparison], result: stats.ClaimResult, places: Sequence[str], alpha: float) -> str:
+def reason(own: Sequence[Comparison], result: stats.ClaimResult, places: Sequence[str]) -> str:
     """Why there is no verdict for or against a claim, in one line; "" where there is one.
 
     Args:
         own: its comparisons.
         result: as it was judged.
         places: what it speaks of and no column shows, such as "indoor67" or "cifar100 at Conv1".
-        alpha: what the claim's p has to stand, for the advice on seeds: Bonferroni's share of the table's level,
-            which asks for a few more than Holm's correction does.
     """
     if result.verdict in ("supported", "contradicted"):
         return ""
     missing = _missing(own, places)
-    return "; ".join(part for part in (_doubt(own, result, bool(missing), alpha), *missing) if part)
+    return "; ".join(part for part in (_doubt(own, result, bool(missing)), *missing) if part)
 
 
 def _tested(result: stats.ClaimResult) -> tuple[stats.Contrast, ...]:
@@ -53,7 +50,7 @@ def _missing(own: Sequence[Comparison], places: Sequence[str]) -> list[str]:
     return parts
 
 
-def _doubt(own: Sequence[Comparison], result: stats.ClaimResult, missing: bool, alpha: float) -> str:
+def _doubt(own: Sequence[Comparison], result: stats.ClaimResult, missing: bool) -> str:
     if not any(one.n for one in own):
         return ""
     if result.average is not None and not result.average.n:
@@ -74,21 +71,7 @@ def _doubt(own: Sequence[Comparison], result: stats.ClaimResult, missing: bool, 
         return "seeds that agree to the last image show no spread"
     if any(not one.as_expected for one in run):
         return "what goes the other way is within the noise"
-    return "" if missing else _advice([_planned(one, alpha) for one in run])
-
-
-def _planned(one: stats.Contrast, alpha: float) -> stats.Contrast:
-    """The same with the seeds that it needs at another level."""
-    assert one.difference is not None
-    assert one.bound is not None
-    assert one.seed_variance is not None
-    needed = stats.seeds_to_separate(
-        one.difference - one.bound,
-        seed_variance=one.seed_variance * one.n,
-        test_variance=one.test_variance or 0.0,
-        alpha=alpha,
-    )
-    return replace(one, seeds_needed=needed)
+    return "" if missing else _advice(run)
 
 
 def _advice(run: Sequence[stats.Contrast]) -> str:

@@ -36,6 +36,7 @@ from bench.stats.intervals import (
 )
 from bench.stats.marking import Standing, Verdict, compare_to_best, holm
 from bench.stats.planning import power_of, seeds_to_separate
+from bench.stats.shares import Split, split
 
 __all__ = [
     "HIGHER",
@@ -56,6 +57,7 @@ __all__ = [
     "Region",
     "Scores",
     "SeedPair",
+    "Split",
     "Spread",
     "Standing",
     "VarianceComponents",
@@ -71,6 +73,7 @@ __all__ = [
     "paired_difference",
     "power_of",
     "seeds_to_separate",
+    "split",
     "t_interval",
     "t_p_value",
     "t_quantile",

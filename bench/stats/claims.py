@@ -10,6 +10,7 @@ from bench.stats.crossed import Correct
 from bench.stats.intervals import Scores
 from bench.stats.marking import holm_of_tested
 from bench.stats.planning import seeds_to_separate
+from bench.stats.shares import Split, split
 
 ClaimVerdict = Literal["supported", "contradicted", "undecided", "not run"]
 Over = Literal["each", "average"]
@@ -102,9 +103,12 @@ class Contrast:
         test_variance: the test images' part, which no number of seeds makes smaller; None where seeds alone
             were counted.
         by_image: whether the test images were counted as a sample beside the seeds.
-        seeds_needed: pretraining seeds that would separate the difference seen from `bound` (level alpha, power
-            0.8, no correction; see `seeds_to_separate` for how hopeful that is); None where no number would, or
-            nothing is known of the spread.
+        split: what that variance comes from; None where seeds alone were counted.
+        seeds_needed: pretraining seeds that would separate the difference seen from `bound` at `level` with a chance
+            of 0.8 (see `seeds_to_separate` for how hopeful that is); None where no number would, or nothing is known
+            of the spread.
+        level: what p has to stand for the claim to pass Holm's first step: alpha shared among the claims of the table
+            that could be tested.
     """
 
     name: str
@@ -119,7 +123,9 @@ class Contrast:
     seed_variance: float | None = None
     test_variance: float | None = None
     by_image: bool = False
+    split: Split | None = None
     seeds_needed: int | None = None
+    level: float = 0.05
 
     @property
     def test_set_forbids(self) -> bool:
@@ -183,7 +189,9 @@ def judge(claims: Sequence[ClaimData], alpha: float = 0.05) -> list[ClaimResult]
     Returns:
         A result for each claim, in order.
     """
-    return decide([conclude(claim.name, *_contrasts(claim, alpha)) for claim in claims], alpha)
+    results = decide([conclude(claim.name, *_contrasts(claim, alpha)) for claim in claims], alpha)
+    level = alpha / max(1, sum(result.p is not None for result in results))
+    return [_planned(result, level) for result in results]
 
 
 def stand(name: str, region: Region, measured: Measured | None) -> Contrast:
@@ -253,14 +261,23 @@ def _contrasts(claim: ClaimData, alpha: float) -> tuple[list[Contrast], Contrast
 
 
 def _contrast(name: str, region: Region, pairs: Sequence[Pair], alpha: float) -> Contrast:
-    measured = measure(pairs, 1 - alpha)
-    contrast = stand(name, region, measured)
-    if measured is None or measured.spread is None or contrast.bound is None:
-        return contrast
+    return replace(stand(name, region, measure(pairs, 1 - alpha)), split=split(pairs))
+
+
+def _planned(result: ClaimResult, level: float) -> ClaimResult:
+    """With the seeds that each difference needs at the level that is left for one claim of the table."""
+    contrasts = tuple(_with_plan(contrast, level) for contrast in result.contrasts)
+    average = None if result.average is None else _with_plan(result.average, level)
+    return replace(result, contrasts=contrasts, average=average)
+
+
+def _with_plan(contrast: Contrast, level: float) -> Contrast:
+    if contrast.difference is None or contrast.bound is None or contrast.seed_variance is None:
+        return replace(contrast, level=level)
     needed = seeds_to_separate(
-        measured.difference - contrast.bound,
-        seed_variance=measured.spread.likely_seed_variance * measured.n,
-        test_variance=measured.spread.test_variance,
-        alpha=alpha,
+        contrast.difference - contrast.bound,
+        seed_variance=contrast.seed_variance * contrast.n,
+        test_variance=contrast.test_variance or 0.0,
+        alpha=level,
     )
-    return replace(contrast, seeds_needed=needed)
+    return replace(contrast, seeds_needed=needed, level=level)

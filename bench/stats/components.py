@@ -1,5 +1,6 @@
 """Where the uncertainty of an accuracy, or of a paired difference, comes from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,7 +91,7 @@ def variance_components(correct: Correct, against: Correct | None = None) -> Var
     ms = mean_squares(np.stack([rows.mean(axis=0) for rows in grouped]))
     num_probes = len(grouped) / sum(1 / len(rows) for rows in grouped)
     seeds = max(0.0, (ms.seed - ms.rest) / ms.images)
-    probe = _probe_seed(grouped)
+    probe = probe_seed_variance([grouped])
     return VarianceComponents(
         pretrain_seed=max(0.0, seeds - (probe or 0.0) / num_probes),
         probe_seed=probe,
@@ -102,17 +103,23 @@ def variance_components(correct: Correct, against: Correct | None = None) -> Var
     )
 
 
-def _probe_seed(grouped: list[np.ndarray]) -> float | None:
-    """Var(P) from tables [probe seeds, images], one for each pretraining; None without a second probe anywhere.
+def probe_seed_variance(tables: Sequence[Sequence[np.ndarray]]) -> float | None:
+    """Var(P) of the sum of the tables' means; None without a second probe of any pretraining.
 
-    Within a pretraining the means over images of its probes vary by Var(P) and by what the images leave:
-    E[MS_probe] = images * Var(P) + E[MS_left].
+    Within a pretraining the means over images of its probes vary by Var(P) and by what the images leave, which is
+    known from every table: E[variance of the means] = Var(P) + the sum over tables of E[MS_left] / images.
+
+    Args:
+        tables: one for each test set; of each a table float [probe seeds, n_test] for each pretraining seed. All
+            have the same pretraining and probe seeds in the same order.
     """
-    free = sum(len(rows) - 1 for rows in grouped)
+    free = sum(len(rows) - 1 for rows in tables[0])
     if not free:
         return None
-    images = grouped[0].shape[1]
-    squares = [mean_squares(rows) for rows in grouped if len(rows) > 1]
-    probe = sum(ms.seed * (ms.seeds - 1) for ms in squares) / free
-    left = sum(ms.rest * (ms.seeds - 1) for ms in squares) / free
-    return max(0.0, (probe - left) / images)
+    found = 0.0
+    for own in zip(*tables, strict=True):
+        if len(own[0]) > 1:
+            means = np.sum([rows.mean(axis=1) for rows in own], axis=0)
+            left = sum(mean_squares(rows).rest / rows.shape[1] for rows in own)
+            found += (len(means) - 1) * (float(means.var(ddof=1)) - left)
+    return max(0.0, found / free)

@@ -71,11 +71,10 @@ def measure(pairs: Sequence[Pair], level: float = LEVEL) -> Measured | None:
     Returns:
         None where no seed is shared by all.
     """
-    seeds = set.intersection(*({seed for seed, _ in pair.shared} for pair in pairs)) if pairs else set()
+    seeds, shared = shared_by_all(pairs)
     if not seeds:
         return None
-    shared = [{key for key in pair.shared if key[0] in seeds} for pair in pairs]
-    if len(seeds) > 1 and all(_same_images(pair, keys) for pair, keys in zip(pairs, shared, strict=True)):
+    if images_count(pairs, shared):
         difference, spread = spread_of(_tables(pairs, shared))
         if spread.measured:
             return Measured(difference, len(seeds), spread.half_width(level), spread, by_image=True)
@@ -88,6 +87,18 @@ def measure(pairs: Sequence[Pair], level: float = LEVEL) -> Measured | None:
     if spread is None or not spread.measured:
         return Measured(own.mean, own.n)
     return Measured(own.mean, own.n, own.half, spread)
+
+
+def shared_by_all(pairs: Sequence[Pair]) -> tuple[set[int], list[set[SeedPair]]]:
+    """The pretraining seeds that all pairs of rows have, and of each pair of rows the pairs of seeds with these."""
+    seeds = set.intersection(*({seed for seed, _ in pair.shared} for pair in pairs)) if pairs else set()
+    return seeds, [{key for key in pair.shared if key[0] in seeds} for pair in pairs]
+
+
+def images_count(pairs: Sequence[Pair], shared: Sequence[set[SeedPair]]) -> bool:
+    """Whether the test images count as a sample beside the seeds: see `measure`."""
+    several = all(len({seed for seed, _ in keys}) > 1 for keys in shared)
+    return several and all(_same_images(pair, keys) for pair, keys in zip(pairs, shared, strict=True))
 
 
 def _tables(pairs: Sequence[Pair], shared: Sequence[set[SeedPair]]) -> list[np.ndarray]:

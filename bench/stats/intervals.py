@@ -21,7 +21,7 @@ class Estimate:
 
     Attributes:
         mean: of the seeds' values; a fraction.
-        half: half width of the interval; None where there is one seed, which has no interval.
+        half: half width of the interval; None where there is none: one seed, or seeds that agree (see `t_interval`).
         n: number of pretraining seeds.
         sd: standard deviation over seeds (n - 1 in the denominator); None where there is one seed.
     """
@@ -32,8 +32,13 @@ class Estimate:
     sd: float | None
 
     @property
+    def agree(self) -> bool:
+        """Whether several seeds gave one and the same value, so that nothing was seen of their spread."""
+        return self.n > 1 and self.half is None
+
+    @property
     def low(self) -> float:
-        """Lower end of the interval; one seed excludes nothing."""
+        """Lower end of the interval; without one nothing is excluded."""
         return self.mean - (math.inf if self.half is None else self.half)
 
     @property
@@ -58,7 +63,8 @@ class Difference:
 def t_interval(values: Iterable[float], level: float = LEVEL) -> Estimate:
     """Mean and Student t interval: mean -+ t(n - 1) * sd / sqrt(n).
 
-    A percentile bootstrap would cover 75 % at n = 3 where it says 95 %.
+    A percentile bootstrap would cover 75 % at n = 3 where it says 95 %. Seeds that agree give no interval: a spread
+    of zero is a spread that was not measured, and a half width of zero would call the mean certain.
 
     Raises:
         ValueError: no values.
@@ -69,7 +75,9 @@ def t_interval(values: Iterable[float], level: float = LEVEL) -> Estimate:
     if x.size == 1:
         return Estimate(float(x[0]), None, 1, None)
     sd = float(x.std(ddof=1))
-    return Estimate(float(x.mean()), t_quantile(x.size - 1, level) * sd / math.sqrt(x.size), int(x.size), sd)
+    error = sd / math.sqrt(x.size)
+    half = t_quantile(x.size - 1, level) * error if error > NO_SPREAD else None
+    return Estimate(float(x.mean()), half, int(x.size), sd)
 
 
 def by_pretrain_seed(scores: Scores) -> dict[int, float]:

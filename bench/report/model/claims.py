@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.stats import Split
+
 Verdict = Literal["supported", "contradicted", "undecided", "not run"]
 
 
@@ -22,8 +24,10 @@ class Comparison:
         p: two-sided, of the difference being at the end of what is expected; None where it cannot be told.
         as_expected: whether the difference lies where the claim expects it; None where n is 0.
         by_image: whether the test images were counted as a sample beside the seeds.
-        seed_share: the seeds' share of the difference's variance, 0 to 1; None where unknown.
-        seeds_needed: seeds that would separate them at the difference seen; None where no number would, or unknown.
+        split: what the difference's variance comes from; None where seeds alone were counted, or nothing is known.
+        seeds_needed: seeds that would separate the difference seen from what the claim excludes, at `level`; None
+            where no number would, or unknown (then p is None).
+        level: the table's 5 % shared among its tested claims: what p has to stand.
         by_seed: each pretraining seed's own difference.
         published: the paper's own difference; None where it prints none.
         published_as_expected: whether that lies where the claim expects it; None where it prints none.
@@ -41,8 +45,9 @@ class Comparison:
     p: float | None = None
     as_expected: bool | None = None
     by_image: bool = False
-    seed_share: float | None = None
+    split: Split | None = None
     seeds_needed: int | None = None
+    level: float = 0.05
     by_seed: Mapping[int, float] = field(default_factory=dict)
     published: float | None = None
     published_as_expected: bool | None = None

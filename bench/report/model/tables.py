@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.report.model.figures import Figure
-from bench.stats import Estimate, SeedPair, Standing
+from bench.stats import Estimate, SeedPair, Split, Standing
 from bench.studies.metrics import METRICS, Metric
 
 RowGroup = Literal["methods", "labelled", "controls"]
@@ -53,12 +53,21 @@ class Against:
         half: half width of its interval; None where there is no spread.
         p: Holm over the table; None where it cannot be told.
         by_image: whether the test images were counted as a sample beside the seeds.
+        n: pretraining seeds in common.
+        split: what the difference's variance comes from; None where seeds alone were counted, or nothing is known.
+        seeds_needed: seeds that would separate the two at the difference seen, at `level`; None where no number
+            would, or unknown (then p is None).
+        level: the table's 5 % shared among its tested differences.
     """
 
     difference: float
     half: float | None
     p: float | None
     by_image: bool
+    n: int = 0
+    split: Split | None = None
+    seeds_needed: int | None = None
+    level: float = 0.05
 
 
 @dataclass(frozen=True)
