@@ -22,7 +22,7 @@ from bench.report.model import (
     Source,
     Table,
 )
-from bench.stats import Standing, t_interval
+from bench.stats import Split, Standing, t_interval
 from bench.studies import STUDIES
 from tests.synthetic_figures import curves, differences, occurrence_maps
 from tests.synthetic_verdicts import claims
@@ -109,7 +109,8 @@ def table_1(baseline="β-VAE"):
             cell = measured(accuracies(level, n, "1", i, j), "1", i, j, published=paper, standing=standing)
             more: dict = {"optimism": t_interval(accuracies(0.004, n, "optimism", i, j))}
             if i and n > 1:
-                more["against"] = Against(0.002 * i - 0.004, 0.011, 0.03 * i, j < 3)
+                split = Split(0.4, 0.2, 0.3, 0.1) if j < 3 else None
+                more["against"] = Against(0.002 * i - 0.004, 0.011, 0.03 * i, j < 3, n, split, 12, 0.005)
             if n == 1:
                 more |= {"standing": "unknown", "p": None, "wilson": (level - 0.01, level + 0.011)}
             if group != "methods":

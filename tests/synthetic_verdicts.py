@@ -3,6 +3,7 @@
 import numpy as np
 
 from bench.report.model import Claim, Comparison
+from bench.stats import Split
 from bench.studies import STUDIES
 
 DATASETS = ("CIFAR-100", "MiniPlaces")
@@ -22,8 +23,9 @@ def comparison(a, b, column, centre, *, n=3, published=None, metric="top1", low=
         p=None if n == 1 else 0.0004 if centre > 0.014 else 0.23,
         as_expected=centre > low,
         by_image=n > 1,
-        seed_share=None if n == 1 else 0.62,
+        split=None if n == 1 else Split(0.5, None, 0.3, 0.2),
         seeds_needed=None if n == 1 else 7,
+        level=0.0125,
         by_seed=by_seed,
         published=published,
         published_as_expected=inside,

@@ -112,8 +112,9 @@ def test_test_images_are_counted_where_predictions_were_kept(runs):
     claim = claims(runs)["patchvae-beats-beta-vae-frozen"]
     (ran,) = [one for one in claim.comparisons if one.n]
     assert ran.by_image
-    assert ran.seed_share is not None
-    assert 0 < ran.seed_share < 1
+    assert ran.split is not None
+    assert 0 < ran.split.test_images < 1
+    assert ran.split.probe_seed is None
 
 
 def test_less_is_better_where_the_metric_says_so(runs):

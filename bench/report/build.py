@@ -187,6 +187,7 @@ def _notices(study: Study | None, found: Sequence[Sheet]) -> list[str]:
                     f"Table {sheet.table.name} on {dataset_title(panel.dataset)}: pretrained on {origin}, which is"
                     " not the paper's setting: the paper's claims are not judged there."
                 ] = None
+                continue
             theirs = sheet.table.schedule.get(str(panel.dataset["name"]))
             part = "fraction" in panel.dataset
             if part or (theirs is not None and not captions.same_schedule(panel, theirs)):

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.protocols import PROTOCOLS
-from bench.report.model import Column, Mark, Row
+from bench.report.model import Cell, Column, Mark, Row
 from bench.report.panel import Panel
 from bench.report.sheets import WEIGHTED, Sheet, column_title
-from bench.report.words import count, number_ranges
+from bench.report.words import count, number_ranges, rounded
 from bench.stats import SeedPair
 from bench.studies.metrics import METRICS
 
@@ -146,6 +146,10 @@ def legend(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[tuple[Mark, 
         lines.append(("best", BEST))
     if "unknown" in standings:
         lines.append(("unknown", "cannot be ranked: too few paired seeds, or differences without spread"))
+    if any(_agree(cell) for _, cell in pairs):
+        lines.append(
+            ("agree", "all seeds gave this number, so nothing is known of their spread: no interval")
+        )
     if any(cell.end_to_end for _, cell in pairs):
         lines.append(("end to end", "nothing is frozen, so one value stands in every column"))
     printed = [column for column, cell in pairs if cell.published is not None]
@@ -160,6 +164,12 @@ def legend(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[tuple[Mark, 
         what = group if every else f"{group}, {', '.join(titles)}"
         lines.append(("incomparable", f"{what}: not comparable, {reason}"))
     return tuple(lines)
+
+
+def _agree(cell: Cell) -> bool:
+    """Whether its seeds, or their differences from the baseline, are one number."""
+    apart = cell.against is not None and cell.against.n > 1 and cell.against.half is None
+    return apart or (cell.estimate is not None and cell.estimate.agree)
 
 
 def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
@@ -241,7 +251,7 @@ def device_name(value: object) -> str:
 def beaten(column: str, rows: Sequence[Behind]) -> str:
     """The warning that a control exists for: rows that the untrained backbone beats at one freeze point."""
     each = [
-        f"{row.label} by {100 * row.difference:.2f} ± {100 * row.half:.2f} points "
+        f"{row.label} by {100 * row.difference:.2f} ± {rounded(100 * row.half, 2)} points "
         f"(p {'< 0.001' if row.p < 0.001 else f'= {row.p:.3f}'}{'' if row.by_image else ', seeds only'})"
         for row in rows
     ]

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import stats
-from bench.report.layout import GAP, in_unit, number, signed
+from bench.report.layout import GAP, in_unit, number
 from bench.report.markdown import escape
 from bench.report.model import Cell, Column, Report, Source
+from bench.report.variance import difference_text
 from bench.report.words import count
 from bench.stats import Scores
 from bench.stats.marking import holm_of_tested
@@ -151,7 +152,7 @@ def _welch(a: Scores, b: Scores) -> Mapping[str, float | None]:
     x, y = (list(stats.by_pretrain_seed(scores).values()) for scores in (a, b))
     means = [math.fsum(values) / len(values) for values in (x, y)]
     difference = means[1] - means[0]
-    if min(len(x), len(y)) < 2:
+    if min(len(x), len(y)) < 2 or all(stats.t_interval(own).agree for own in (x, y)):
         return {"difference": difference}
     from scipy.stats import ttest_ind
 
@@ -174,9 +175,7 @@ def texts(one: Compared) -> tuple[str, ...]:
     metric = METRICS[one.key.metric]
     what = " ".join(part for part in (one.key.label, one.key.dataset, one.key.freeze) if part)
     values = [GAP if value is None else number(value, metric) for value in (one.a, one.b)]
-    difference = GAP if one.difference is None else signed(one.difference, metric)
-    if one.half is not None:
-        difference += f" ± {number(one.half, metric)}"
+    difference = difference_text(one.difference, one.half, 1, metric)
     p = "" if one.p is None else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
     return (what, metric.title, *values, difference, f"{one.n[0]}, {one.n[1]}", p, one.state)
 

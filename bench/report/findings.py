@@ -6,8 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.report.drawing import Axis, axis_of, ruler, strip
-from bench.report.layout import GAP, MINUS, in_unit, number, signed
+from bench.report.layout import MINUS, in_unit, signed
 from bench.report.model import Claim, Comparison, Report, Table
+from bench.report.variance import (
+    advice,
+    difference_text,
+    explained,
+    heads,
+    p_value,
+    seeds_text,
+    shares,
+    unit_text,
+)
 from bench.studies.metrics import METRICS, Metric
 
 
@@ -21,6 +31,8 @@ class ComparisonLine:
         p: of it, without its name.
         published: the paper's difference.
         expected: "yes", "no", or "" where it was not run.
+        shares: of its variance, below the headings of its part.
+        seeds: how many would tell; "" where nothing is known of it.
         strip: its interval, its seeds and the paper's difference as SVG; "" where it was not run.
         mean: whether it is the mean of the others.
     """
@@ -31,6 +43,8 @@ class ComparisonLine:
     p: str
     published: str
     expected: str
+    shares: tuple[str, ...]
+    seeds: str
     strip: str
     mean: bool = False
 
@@ -43,11 +57,15 @@ class Scaled:
         metric: of them.
         lines: one a comparison; a mean first.
         ruler: their axis as SVG.
+        heads: headings of the shares of variance; none where nothing was split.
+        notes: what shares and seeds mean.
     """
 
     metric: Metric
     lines: tuple[ComparisonLine, ...]
     ruler: str
+    heads: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -85,11 +103,6 @@ def p_text(p: float | None) -> str:
     return "" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def unit_text(metric: Metric) -> str:
-    """The unit of a difference, with the space before it."""
-    return " points" if metric.percent else f" {metric.unit}" if metric.unit else ""
-
-
 def metric_of(comparison: Comparison) -> Metric:
     """The comparison's metric; a nameless one for a name that this version does not know."""
     name = comparison.metric
@@ -112,12 +125,10 @@ def _finding(claim: Claim) -> Finding:
     )
 
 
-def difference_text(comparison: Comparison, metric: Metric) -> str:
-    """A difference with its half width and unit; a dash where nothing was run."""
-    if comparison.difference is None:
-        return GAP
-    half = "" if comparison.half is None else f" ± {number(comparison.half, metric)}"
-    return f"{signed(comparison.difference, metric)}{half}{unit_text(metric)}"
+def _told(c: Comparison) -> str:
+    """A difference with its half width and unit."""
+    metric = metric_of(c)
+    return difference_text(c.difference, c.half, c.n, metric, unit_text(metric))
 
 
 def _seed_count(numbers: Sequence[int]) -> str:
@@ -136,13 +147,13 @@ def measured(claim: Claim) -> tuple[str, ...]:
     sure = f", {p_text(claim.p)}" if claim.p is not None else ""
     where = (f"Of the data sets run: {', '.join(claim.datasets_run)}.",) if claim.datasets_run else ()
     if claim.overall is not None and claim.overall.difference is not None:
-        mean = difference_text(claim.overall, metric_of(claim.overall))
+        mean = _told(claim.overall)
         return (f"Mean of {len(run)} differences: {mean} ({_sample([claim.overall])}){sure}.", *where)
     if not run:
         return ()
     missing = "" if claim.reason else _missing_text(claim.comparisons)
     if len(run) == 1:
-        text = difference_text(run[0], metric_of(run[0]))
+        text = _told(run[0])
         what = f"{run[0].a} {MINUS} {run[0].b}, {run[0].column}"
         return (f"{what}: {text} ({_sample(run)}){sure}.{missing}", *where)
     ranges = _ranges((metric_of(c), c.difference) for c in run if c.difference is not None)
@@ -196,8 +207,14 @@ def _parts(claim: Claim) -> tuple[Scaled, ...]:
         mean = claim.overall
         every = [mean, *own] if mean is not None and metric_of(mean) == metric else own
         axis = axis_of(value for c in every for value in _reach(c, metric))
-        lines = tuple(_line(c, metric, axis, c is mean) for c in every)
-        parts.append(Scaled(metric, lines, ruler(axis)))
+        splits = [c.split for c in every if c.n > 1]
+        known = any(split is not None for split in splits)
+        lines = tuple(
+            _line(c, metric, axis, shares(c.split, splits) if known else (), c is mean) for c in every
+        )
+        notes = [explained(splits)] if known else []
+        notes += [advice(c.level, "claims") for c in every if seeds_text(c)][:1]
+        parts.append(Scaled(metric, lines, ruler(axis), heads(splits) if known else (), tuple(notes)))
     return tuple(parts)
 
 
@@ -209,7 +226,7 @@ def _reach(c: Comparison, metric: Metric) -> list[float]:
     return [in_unit(value, metric) for value in values if math.isfinite(value)]
 
 
-def _line(c: Comparison, metric: Metric, axis: Axis, mean: bool) -> ComparisonLine:
+def _line(c: Comparison, metric: Metric, axis: Axis, of: tuple[str, ...], mean: bool) -> ComparisonLine:
     drawn = ""
     published = None if c.published is None else in_unit(c.published, metric)
     if c.difference is not None or published is not None:
@@ -223,10 +240,12 @@ def _line(c: Comparison, metric: Metric, axis: Axis, mean: bool) -> ComparisonLi
     return ComparisonLine(
         c,
         f"{c.a} {MINUS} {c.b}" if c.column else f"{c.a} {c.b}",
-        difference_text(c, metric).removesuffix(unit_text(metric)),
-        p_text(c.p).removeprefix("p ").removeprefix("= "),
+        difference_text(c.difference, c.half, c.n, metric),
+        p_value(c.p),
         "" if c.published is None else signed(c.published, metric),
         "" if c.as_expected is None else "yes" if c.as_expected else "no",
+        of if c.n else ("",) * len(of),
+        seeds_text(c),
         drawn,
         mean,
     )

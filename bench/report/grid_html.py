@@ -113,6 +113,8 @@ def _cell(text: Text, cls: str, address: str) -> str:
         if text.value == GAP:
             cls += "gap"
             value += f'<span class="why">{html.escape(text.remark)}</span>' if text.remark else ""
+        elif text.remark:
+            value += f" ({html.escape(text.remark)})"
         return f'<td class="{cls.strip()}"{sort}>{value}</td>'
     beside = f"± {text.spread}" if text.spread else ""
     if text.remark:

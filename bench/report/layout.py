@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.report.model import Against, Cell, Column, Cost, Row, Table
-from bench.report.words import seeds_named
+from bench.report.words import rounded, seeds_named
 from bench.stats import Estimate
 from bench.studies.metrics import Metric
 
 GAP = "—"
 MINUS = "−"
+AGREE = "seeds agree"  # stands where several seeds gave one number, which is no interval of width zero
 WIDEST = 9  # columns of numbers that a page holds
 WIDEST_TOGETHER = 6  # of several data sets side by side, whose headings are long
 
@@ -111,6 +112,11 @@ def number(value: float, metric: Metric) -> str:
     return f"{in_unit(value, metric):.{decimals(metric)}f}".replace("-", MINUS)
 
 
+def half_width(half: float, metric: Metric) -> str:
+    """Half width of an interval as text, in as many digits as it takes to see that it is not zero."""
+    return rounded(in_unit(half, metric), decimals(metric))
+
+
 def signed(value: float, metric: Metric) -> str:
     """A difference of records' numbers as text, with its sign."""
     text = f"{in_unit(value, metric):+.{decimals(metric)}f}"
@@ -122,10 +128,11 @@ def measured(cell: Cell, column: Column, usual_n: int, at: tuple[int, int] | Non
     if cell.estimate is None:
         return Text(GAP, remark=cell.why)
     e = cell.estimate
+    remarks = [*([] if e.n == usual_n else [f"n={e.n}"]), *([AGREE] if e.agree else [])]
     return Text(
         number(e.mean, column.unit),
-        "" if e.half is None else number(e.half, column.unit),
-        "" if e.n == usual_n else f"n={e.n}",
+        "" if e.half is None else half_width(e.half, column.unit),
+        ", ".join(remarks),
         bold=cell.standing in ("best", "tied"),
         unknown=cell.standing == "unknown",
         dagger=cell.end_to_end,
@@ -143,7 +150,8 @@ def _against(against: Against | None, metric: Metric) -> Text:
         return Text("")
     return Text(
         signed(against.difference, metric),
-        "" if against.half is None else number(against.half, metric),
+        "" if against.half is None else half_width(against.half, metric),
+        AGREE if against.half is None and against.n > 1 else "",
         sort=in_unit(against.difference, metric),
     )
 
@@ -266,6 +274,7 @@ def legend(table: Table, best: str, unknown: str = "?", dagger: str = "†") -> 
     """The table's legend as lines, with the marks of a format."""
     marks = {
         "best": best,
+        "agree": f"({AGREE})",
         "unknown": unknown,
         "end to end": dagger,
         "difference": "Δ",

@@ -1,10 +1,12 @@
 """A report as Markdown that can be pasted into a README."""
 
 import re
+from collections.abc import Sequence
 
 from bench.report.layout import Grid, Group, Text, gap_lines, lay_out, legend
 from bench.report.model import Claim, Plain, Report, Table
 from bench.report.said import difference_line, evidence, tally, verdict_title
+from bench.report.variance import Varied, of_baseline, of_claims, printed
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|~$])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -38,6 +40,7 @@ def render_table(table: Table) -> str:
         lines += [f"- {escape(note)}"]
     if table.notes:
         lines.append("")
+    lines += _variances(of_baseline(table), "differences")
     if table.gaps:
         lines += ["Missing:", "", *(f"- {escape(line)}" for line in gap_lines(table)), ""]
     return "\n".join(lines)
@@ -75,13 +78,25 @@ def render_claim(claim: Claim) -> str:
     return "\n".join(lines)
 
 
+def _variances(lines: Sequence[Varied], tested: str) -> list[str]:
+    """What differences vary by and how many seeds would tell: a table with what it means below it."""
+    found = printed(lines, tested)
+    if not found.rows:
+        return []
+    table = ["| " + " | ".join(found.heads) + " |", "|:---|:---" + "|---:" * (len(found.heads) - 2) + "|"]
+    table += ["| " + " | ".join(map(escape, row)) + " |" for row in found.rows]
+    return ["**What the differences vary by**", "", *table, "", escape(" ".join(found.notes)), ""]
+
+
 def _claims(report: Report) -> list[str]:
     parts = []
     for table in report.tables:
         own = [claim for claim in report.claims if claim.table == table.name]
         if own:
             items = "\n".join(render_claim(claim) for claim in own)
-            parts.append(f"### Claims of {escape(table.title)}\n\n{tally(own)}\n\n{items}\n")
+            varied = "".join(f"{line}\n" for line in _variances(of_claims(own), "claims"))
+            text = f"### Claims of {escape(table.title)}\n\n{tally(own)}\n\n{items}\n\n{varied}"
+            parts.append(f"{text.rstrip()}\n")
     return parts
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.report.drawing import consecutive, finite
-from bench.report.findings import p_text, unit_text
-from bench.report.layout import MINUS, number, signed
+from bench.report.findings import p_text
+from bench.report.layout import AGREE, MINUS, half_width, number, signed
 from bench.report.model import Cell, Column, Confusion, Report, RunDetail, Table
+from bench.report.variance import cell_facts, difference_text, unit_text
 from bench.report.words import seed_text, seeds_named
 from bench.stats import SeedPair
 
@@ -114,10 +115,10 @@ def _cell(table: Table, cell: Cell, column: Column) -> dict[str, Any]:
     metric, e = column.unit, cell.estimate
     assert e is not None
     unit = f" {metric.unit}" if metric.unit else ""
-    half = "" if e.half is None else f" ± {number(e.half, metric)}"
+    half = f" ± {half_width(e.half, metric)}" if e.half is not None else f" ({AGREE})" if e.agree else ""
     known: dict[str, Any] = {
         "at": column.title if len(table.groups) < 2 else f"{column.group}, {column.title}",
-        "value": number(e.mean, metric) + half + unit,
+        "value": number(e.mean, metric) + (unit + half if e.agree else half + unit),
         "facts": _facts(table, cell, column),
         "seeds": [
             [seed, number(value, metric), id_]
@@ -148,6 +149,10 @@ def _facts(table: Table, cell: Cell, column: Column) -> list[list[str]]:
         facts.append(
             ["95 % interval", f"{number(e.low, metric)} to {number(e.high, metric)}, n = {e.n} seeds"]
         )
+    elif e.agree:
+        facts.append(
+            ["Interval", f"none: all {e.n} seeds gave this number, so nothing is known of their spread"]
+        )
     else:
         facts.append(["Interval", f"n = {e.n}: one seed has none"])
     if cell.wilson is not None:
@@ -158,12 +163,11 @@ def _facts(table: Table, cell: Cell, column: Column) -> list[list[str]]:
         facts.append(["Standing", STANDINGS[cell.standing] + p])
     if cell.against is not None:
         a = cell.against
-        half = "" if a.half is None else f" ± {number(a.half, metric)}"
+        text = difference_text(a.difference, a.half, a.n, metric)
         sure = [p_text(a.p)] if a.p is not None else []
         sure.append("other seeds and test images" if a.by_image else "other seeds alone")
-        facts.append(
-            [f"Against {table.baseline}", f"{signed(a.difference, metric)}{half} ({', '.join(sure)})"]
-        )
+        facts.append([f"Against {table.baseline}", f"{text} ({', '.join(sure)})"])
+        facts += cell_facts(a, table.baseline)
     if cell.published is not None:
         delta = "" if cell.difference is None or column.incomparable else signed(cell.difference, metric)
         facts.append(

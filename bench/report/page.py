@@ -17,6 +17,8 @@ from bench.report.layout import MINUS, Grid, gap_lines, lay_out, legend
 from bench.report.model import Chart, Figure, Forest, Picture, Report, Scatter
 from bench.report.opened import open_cells
 from bench.report.said import VERDICTS
+from bench.report.variance import of_baseline, printed
+from bench.report.words import rounded
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -85,6 +87,7 @@ def _environment() -> "Environment":
         "aside": _aside,
         "panel_runs": _panel_runs,
         "difference": _difference,
+        "varied_of": lambda table: printed(of_baseline(table), "differences"),
         "own_title": lambda figure, table: figure.title.removesuffix(f", {table.title}"),
     }
     environment.tests["aside"] = _aside
@@ -153,5 +156,5 @@ def _panel_runs(figure: Figure) -> list[list[Any]]:
 def _difference(centre: float, half: float | None) -> str:
     """A number of a forest plot with its sign, in the digits that such a plot can show."""
     digits = 2 if abs(centre) < 100 else 1
-    text = f"{centre:+.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
+    text = f"{centre:+.{digits}f}" + ("" if half is None else f" ± {rounded(half, digits)}")
     return text.replace("-", MINUS)

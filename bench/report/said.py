@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable
 
 from bench.report.findings import measured
-from bench.report.layout import number, signed
+from bench.report.layout import signed
 from bench.report.model import Claim, Comparison, Verdict
+from bench.report.variance import difference_text, unit_text
 from bench.report.words import count
 from bench.studies.metrics import METRICS
 
@@ -41,16 +42,13 @@ def difference_line(one: Comparison) -> str:
     where = f", {one.column}" if one.column else ""
     if one.difference is None:
         return f"{what}{where}: {one.missing or 'not run'}"
-    text = signed(one.difference, metric)
-    if one.half is not None:
-        text += f" ± {number(one.half, metric)}"
-    text += {"%": " points"}.get(metric.unit, f" {metric.unit}" if metric.unit else "")
+    text = difference_text(one.difference, one.half, one.n, metric, unit_text(metric))
     parts = [f"{what}{where}: {text}", f"n = {one.n}"]
     if one.p is not None:
         parts.append("p < 0.001" if one.p < 0.001 else f"p = {one.p:.3f}")
     if one.published is not None:
         parts.append(f"in the paper {signed(one.published, metric)}")
     more = one.seeds_needed is not None and one.seeds_needed > one.n
-    if one.seeds_needed is not None and more and one.as_expected and one.p is not None and one.p >= 0.05:
+    if one.seeds_needed is not None and more and one.as_expected and one.p is not None and one.p >= one.level:
         parts.append(f"about {count(one.seeds_needed, 'seed')} would separate them")
     return "; ".join(parts)

@@ -76,8 +76,8 @@ def _cell(column: Column, runs: Mapping[SeedPair, Run], pairs: list[SeedPair]) -
         last, best = (scores_of(runs, rule, metric) for rule in ("last", "best-test"))
         gains = {pair: best[pair] - last[pair] for pair in scores if pair in last and pair in best}
         optimism = stats.estimate(gains) if gains else None
-        if estimate.n == 1 and len(scores) == 1:
-            (pair,) = scores
+        if len(set(scores.values())) == 1 and (len(scores) == 1 or estimate.agree):
+            pair = min(scores)
             total = int((runs[pair].result or {}).get("n_test") or 0)
             wilson = stats.wilson(round(scores[pair] * total), total) if total else None
     wanted = pairs if metric.probed else [(seed, seed) for seed in dict.fromkeys(seed for seed, _ in pairs)]

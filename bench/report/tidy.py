@@ -1,15 +1,21 @@
-"""A report as CSV: one line for each table, row and column, in the printed unit."""
+"""A report as CSV: one line for each table, row and column, in the printed unit.
+
+The shares are of the variance of the difference from the baseline; where each pretraining has one probe, that of the
+pretraining seed is of both seeds and that of the probe seed is empty.
+"""
 
 import csv
 import io
 
 from bench.report.layout import in_unit
 from bench.report.model import Cell, Column, Report, Row, Table
+from bench.report.variance import seeds_text
 
 FIELDS: tuple[str, ...] = (
     "table", "number", "dataset", "protocol", "rule", "backbone", "pretrained_on", "schedule", "method", "variant",
     "label", "group", "freeze", "metric", "state", "n", "value", "half_width", "sd", "standing", "p_against_best",
-    "baseline", "against_baseline", "against_half_width", "p_against_baseline", "best_test_minus_last", "paper",
+    "baseline", "against_baseline", "against_half_width", "p_against_baseline", "pretrain_seed_share",
+    "probe_seed_share", "test_image_share", "rest_share", "seeds_needed", "best_test_minus_last", "paper",
     "difference", "pretrain_seconds", "images_per_second", "seeds", "values", "runs",
 )  # fmt: skip
 
@@ -21,6 +27,7 @@ def _plain(value: float | None) -> str:
 def _line(table: Table, row: Row, column: Column, cell: Cell) -> dict[str, str]:
     facts = dict(table.facts)
     e, cost, against = cell.estimate, row.costs.get(column.dataset), cell.against
+    split = against.split if against else None
 
     def scaled(value: float | None) -> str:
         return _plain(None if value is None else in_unit(value, column.unit))
@@ -51,6 +58,11 @@ def _line(table: Table, row: Row, column: Column, cell: Cell) -> dict[str, str]:
         "against_baseline": scaled(against.difference if against else None),
         "against_half_width": scaled(against.half if against else None),
         "p_against_baseline": "" if against is None or against.p is None else f"{against.p:.6g}",
+        "pretrain_seed_share": _plain(split.pretrain_seed if split else None),
+        "probe_seed_share": _plain(split.probe_seed if split else None),
+        "test_image_share": _plain(split.test_images if split else None),
+        "rest_share": _plain(split.rest if split else None),
+        "seeds_needed": seeds_text(against).replace("no number", "none").replace(",", "") if against else "",
         "best_test_minus_last": scaled(cell.optimism.mean if cell.optimism else None),
         "paper": scaled(cell.published),
         "difference": "" if column.incomparable else scaled(cell.difference),

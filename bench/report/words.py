@@ -1,4 +1,4 @@
-"""Seeds and counts in words."""
+"""Seeds, counts and half widths in words."""
 
 import re
 from collections.abc import Iterable
@@ -41,3 +41,10 @@ def seed_text(pairs: Iterable[SeedPair], among: Iterable[SeedPair]) -> str:
 def count(n: int, what: str) -> str:
     """A number with its noun: "1 epoch", "2 epochs"."""
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def rounded(half: float, digits: int) -> str:
+    """A half width in its printed unit with at least so many digits."""
+    while half > 0 and float(f"{half:.{digits}f}") == 0:
+        digits += 1
+    return f"{half:.{digits}f}"

@@ -7,8 +7,10 @@ from typing import Any
 from bench.evaluations.registry import EVALUATIONS, Metric
 from bench.records import Run
 from bench.report.figures.rows import DatasetRows, evaluated
+from bench.report.layout import AGREE
 from bench.report.model import Chart, Facts, Figure, Line
 from bench.report.panel import RowRuns
+from bench.report.words import rounded
 from bench.stats import t_interval
 
 EVALUATION = "parts"
@@ -115,9 +117,10 @@ def _cell(runs: Sequence[Mapping[str, Any]], metric: Metric) -> str:
     if not known:
         return "—"
     found = t_interval(known)
-    text = f"{found.mean:.1f}" + ("" if found.half is None else f" ± {found.half:.1f}")
+    text = f"{found.mean:.1f}" + ("" if found.half is None else f" ± {rounded(found.half, 1)}")
     # The same for every seed, hence no sample.
     text += f" ({t_interval(by_chance).mean:.1f})" if by_chance else ""
+    text += f", {AGREE}" if found.agree else ""
     return text if len(known) == len(runs) else f"{text}, n={len(known)}"
 
 

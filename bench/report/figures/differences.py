@@ -6,6 +6,7 @@ from dataclasses import replace
 from bench.report.figures.rows import TableRows
 from bench.report.layout import in_unit
 from bench.report.model import Cell, Column, Comparison, Figure, Forest, ForestLine
+from bench.report.said import verdict_title
 from bench.stats import by_pretrain_seed
 from bench.studies.metrics import METRICS, Metric
 
@@ -29,7 +30,8 @@ def claims(behind: TableRows) -> Figure | None:
             mean = claim.overall
             if mean is not None and mean.metric == metric and mean.difference is not None:
                 lines.append(replace(_compared(mean), label="all of the above", group="Mean"))
-            panels.append(Forest(f"{claim.text} ({claim.verdict})", _axis(METRICS[metric]), tuple(lines)))
+            title = f"{claim.text} ({verdict_title(claim).lower()})"
+            panels.append(Forest(title, _axis(METRICS[metric]), tuple(lines)))
     if not panels:
         return None
     caption = (

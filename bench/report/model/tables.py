@@ -12,7 +12,7 @@ from bench.stats import Estimate, SeedPair, Split, Standing
 from bench.studies.metrics import METRICS, Metric
 
 RowGroup = Literal["methods", "labelled", "controls"]
-Mark = Literal["best", "unknown", "end to end", "difference", "incomparable"]
+Mark = Literal["best", "agree", "unknown", "end to end", "difference", "incomparable"]
 CellState = Literal["done", "partial", "missing"]
 
 
@@ -78,7 +78,7 @@ class Cell:
         state: "done" for all seeds of the table, "partial" for some, "missing" for none.
         estimate: over pretraining seeds; None where missing.
         values: each probe's (or evaluation's) own value, in the order of `seeds`.
-        wilson: interval of a single accuracy, (low, high), where there is one seed.
+        wilson: interval of a single accuracy, (low, high), where there is one seed, or all seeds have the same.
         standing: to the best of its column; None where it takes no part in that comparison.
         p: Holm-adjusted p against the best.
         against: the difference from the chosen baseline; None without one, and for the baseline itself.
