@@ -12,11 +12,12 @@ from bench.files import write_bytes
 from bench.records import Run, load_runs
 from bench.report import captions
 from bench.report.baseline import check_baseline
-from bench.report.claims import is_transfer, judge_claims
+from bench.report.claims import judge_claims
 from bench.report.collect import panels
 from bench.report.details import confusions, details
 from bench.report.leftover import leftover_sheets
 from bench.report.model import Claim, Plain, Report, Source, Table
+from bench.report.notices import notices
 from bench.report.panel import dataset_title, spec
 from bench.report.predictions import Predictions
 from bench.report.sheets import Sheet, study_sheets
@@ -102,7 +103,7 @@ def build(
         done=sum(run.result is not None for run in runs),
         total=len(runs),
         study=("", "", "") if study is None else (study.title, study.citation, study.url),
-        notices=tuple(_notices(study, list(named.values()))),
+        notices=tuple(notices(study, list(named.values()))),
         claims=claims,
         plain=_plain(study, list(named.values())),
         details=details(list(named.values())) if with_figures else {},
@@ -169,42 +170,6 @@ def _with_figures(
         done.append(dataclasses.replace(table, figures=drawn.figures))
         absent += drawn.absent
     return done, absent
-
-
-def _notices(study: Study | None, found: Sequence[Sheet]) -> list[str]:
-    """What must be read before any number."""
-    schedules = (
-        {name: epochs for table in study.tables for name, epochs in table.schedule.items()} if study else {}
-    )
-    lines: dict[str, None] = {}
-    for sheet in found:
-        if sheet.table is None:
-            continue
-        for panel in sheet.panels:
-            if is_transfer(sheet):
-                origin = dataset_title(panel.pretrain["dataset"])
-                lines[
-                    f"Table {sheet.table.name} on {dataset_title(panel.dataset)}: pretrained on {origin}, which is"
-                    " not the paper's setting: the paper's claims are not judged there."
-                ] = None
-                continue
-            theirs = sheet.table.schedule.get(str(panel.dataset["name"]))
-            part = "fraction" in panel.dataset
-            if part or (theirs is not None and not captions.same_schedule(panel, theirs)):
-                paper = f"; the paper's is {theirs[0]} + {theirs[1]} epochs" if theirs else ""
-                on = " of a part of the training images" if part else ""
-                lines[
-                    f"The schedule is not the paper's: {captions.schedule(panel)}{on} ({panel.title}){paper}."
-                ] = None
-            elif str(panel.dataset["name"]) not in schedules and not any(
-                captions.same_schedule(panel, other) for other in schedules.values()
-            ):
-                lines[
-                    f"The schedule is not the paper's: {captions.schedule(panel)} ({panel.title}, which is not among"
-                    " its data sets)."
-                ] = None
-    # Another table of the same runs may have no schedule of the paper to name: what is said in full says it.
-    return [line for line in lines if not any(other.startswith(f"{line[:-1]};") for other in lines)]
 
 
 def _not_run(study: Study | None, found: Sequence[Sheet]) -> list[str]:
