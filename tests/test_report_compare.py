@@ -1,7 +1,9 @@
 """Two results folders side by side: what is identical, what differs beyond chance, what only one of them has."""
 
+import html
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +11,8 @@ from scipy import stats as reference
 
 from bench.cli import main
 from bench.report import build
-from bench.report.compare import compare, markdown, page, table
+from bench.report.compare import compare
+from bench.report.compare_files import markdown, page, sides, table
 from tests.synthetic_runs import Runs, stream
 
 
@@ -73,7 +76,62 @@ def test_what_only_one_has_is_said_and_one_seed_decides_nothing(folders):
     fill(b, {"patchvae": 0.4}, seeds=[0])
     cells, _ = held(a, b)
     assert cells["beta-vae"].state == "only in A"
-    assert (cells["patchvae"].state, cells["patchvae"].p) == ("alike", None)
+    assert (cells["patchvae"].state, cells["patchvae"].p) == ("cannot be told", None)
+
+
+def scores(runs, change):
+    """Every published accuracy becomes `change` of itself and its id."""
+    for path in runs.root.glob("runs/*/result.json"):
+        row = json.loads(path.read_text())
+        for rule in row.get("rules", {}).values():
+            rule["top1"] = change(rule["top1"], row["id"])
+        path.write_text(json.dumps(row))
+
+
+def test_the_same_runs_with_other_numbers_are_counted(folders):
+    a, b = folders
+    for runs in folders:
+        fill(runs, {"patchvae": 0.3})
+    scores(b, lambda top1, id: top1 + (1 if int(id, 16) % 2 else -1) * 1e-4)
+    cells, found = held(a, b)
+    assert (cells["patchvae"].state, cells["patchvae"].same_runs) == ("not told apart", True)
+    assert "1 cell of the same run ids with other numbers" in page(found)
+    assert "same run ids" not in markdown(held(a, a)[1])
+
+
+def test_other_runs_with_the_same_numbers_are_told_from_the_same_runs(folders):
+    a, b = folders
+    for runs in folders:
+        for seed in range(3):
+            pretrain = runs.pretrain("patchvae", seed, pictures=False)
+            runs.probe(pretrain, "conv1-5", top1=0.3 + seed / 100, n_test=10_000, predictions=False)
+    cells, _ = held(a, b)
+    (one,) = cells.values()
+    assert (one.same, one.difference) == (True, 0.0)
+    assert replace(one, same_runs=False).state == "other runs, same numbers"
+    assert replace(one, same_runs=True).state == "identical"
+
+
+def test_what_chance_explains_is_not_called_equal(folders):
+    a, b = folders
+    fill(a, {"patchvae": 0.3}, seeds=range(4))
+    fill(b, {"patchvae": 0.3005}, seeds=range(4, 8))
+    cells, found = held(a, b)
+    assert cells["patchvae"].state == "not told apart"
+    assert "not told apart: which does not make them equal" in markdown(found)
+
+
+def test_what_could_not_be_read_and_what_is_not_done_is_said(folders):
+    a, b = folders
+    for runs in folders:
+        fill(runs, {"patchvae": 0.3}, seeds=range(2))
+    a.pretrain("bigan", 0, state="failed", error="out of memory")
+    next(b.root.glob("runs/*/result.json")).write_text("{")
+    _, found = held(a, b)
+    text = markdown(found)
+    assert "A is before: 4 of 5 runs done" in text
+    assert "B, not read: " in text
+    assert all(line in html.unescape(page(found)) for line in sides(found))
 
 
 def test_the_command_writes_three_files_and_names_hostile_ones_safely(folders, tmp_path, capsys):

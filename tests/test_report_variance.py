@@ -181,7 +181,7 @@ def test_two_samples_that_both_agree_are_not_certain_to_differ(tmp_path):
             own.probe(own.pretrain("patchvae", seed, pictures=False), "conv1-5", top1=top1, predictions=False)
     a, b = (build(own.root, with_figures=False) for own in both)
     (one,) = compare.compare(a, b).cells
-    assert (one.half, one.p, one.state) == (None, None, "alike")
+    assert (one.half, one.p, one.state) == (None, None, "cannot be told")
 
 
 def test_a_figure_calls_a_verdict_what_its_badge_calls_it():

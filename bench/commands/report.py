@@ -204,10 +204,11 @@ def _watch(results: Path, out: Path, port: int, make: "Callable[[], Report]") ->
 
 def _compare(b: "Report", a: "Report", folders: tuple[Path, Path], out: Path, as_json: bool) -> int:
     from bench.files import write_bytes
-    from bench.report import compare
+    from bench.report import compare_files
+    from bench.report.compare import compare
 
-    found = compare.compare(a, b, (str(folders[0]), str(folders[1])))
-    forms = {"html": compare.page, "md": compare.markdown, "csv": compare.table}
+    found = compare(a, b, (str(folders[0]), str(folders[1])))
+    forms = {"html": compare_files.page, "md": compare_files.markdown, "csv": compare_files.table}
 
     def write() -> dict[str, Path]:
         try:
@@ -224,10 +225,10 @@ def _compare(b: "Report", a: "Report", folders: tuple[Path, Path], out: Path, as
         click.echo(dumps({"names": found.names, "cells": cells, "files": paths}, indent=1))
         return 0
     _forgive()
-    click.echo(f"A is {folders[0]}, B is {folders[1]}: {compare.tally(found)}.")
-    click.echo(compare.explanation(found))
-    rows = [list(compare.texts(one)) for one in found.cells if not one.same]
+    click.echo("\n".join([*compare_files.sides(found), f"{compare_files.tally(found)}."]))
+    click.echo(compare_files.explanation(found))
+    rows = [list(compare_files.texts(one)) for one in compare_files.interesting(found)]
     if rows:
-        click.echo(table(list(compare.HEAD), rows))
+        click.echo(table(list(compare_files.HEAD), rows))
     click.echo(f"page: {paths['html'].absolute()}")
     return 0

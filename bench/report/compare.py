@@ -1,24 +1,27 @@
 """Two reports side by side: before and after a change, or two labs. B less A, cell by cell."""
 
-import csv
-import io
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench import stats
-from bench.report.layout import GAP, in_unit, number
-from bench.report.markdown import escape
 from bench.report.model import Cell, Column, Report, Source
-from bench.report.variance import difference_text
-from bench.report.words import count
 from bench.stats import Scores
 from bench.stats.marking import holm_of_tested
-from bench.studies.metrics import METRICS
 
 ALPHA = 0.05
+
+# In the order in which a reader wants to know of them; what is identical is only counted.
+STATES = {
+    "differs": f"beyond what chance explains, p < {ALPHA}",
+    "only in A": "",
+    "only in B": "",
+    "cannot be told": "too few seeds, or none of them varies",
+    "not told apart": "which does not make them equal",
+    "other runs, same numbers": "other ids, and the same numbers to the last bit",
+    "identical": "the same runs and numbers, to the last bit",
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Compared:
         half: half width of its interval; None where there is none.
         p: Holm over the comparison; None where it cannot be told.
         paired: over the seeds that both have; else Welch's interval of two samples.
-        same: to the last bit: the same runs and the same numbers.
+        same: numbers of the same seeds, to the last bit.
+        same_runs: by their ids, which say how a run is made.
     """
 
     key: Key
@@ -61,15 +65,18 @@ class Compared:
     p: float | None = None
     paired: bool = False
     same: bool = False
+    same_runs: bool = False
 
     @property
     def state(self) -> str:
-        """In words: "only in A", "only in B", "identical", "differs" (beyond what chance explains), "alike"."""
+        """One of `STATES`."""
         if self.a is None or self.b is None:
             return "only in B" if self.a is None else "only in A"
         if self.same:
-            return "identical"
-        return "differs" if self.p is not None and self.p < ALPHA else "alike"
+            return "identical" if self.same_runs else "other runs, same numbers"
+        if self.p is None:
+            return "cannot be told"
+        return "differs" if self.p < ALPHA else "not told apart"
 
 
 @dataclass(frozen=True)
@@ -80,11 +87,15 @@ class Comparison:
         names: of A and of B.
         sources: of A and of B.
         cells: in the order of A, then what only B has.
+        done: runs of A and of B that are done, and runs of any state.
+        problems: of A and of B: files that could not be read.
     """
 
     names: tuple[str, str]
     sources: tuple[tuple[Source, ...], tuple[Source, ...]]
     cells: tuple[Compared, ...]
+    done: tuple[tuple[int, int], tuple[int, int]]
+    problems: tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def cells_of(report: Report) -> dict[Key, tuple[Column, Cell]]:
@@ -124,7 +135,8 @@ def compare(a: Report, b: Report, names: tuple[str, str] = ("A", "B")) -> Compar
     found = [_compared(key, left.get(key), right.get(key)) for key in dict.fromkeys([*left, *right])]
     adjusted = holm_of_tested([None if one.same else one.p for one in found])
     cells = tuple(replace(one, p=p) for one, p in zip(found, adjusted, strict=True))
-    return Comparison(names, (a.sources, b.sources), cells)
+    done = (a.done, a.total), (b.done, b.total)
+    return Comparison(names, (a.sources, b.sources), cells, done, (a.problems, b.problems))
 
 
 def _scores(cell: Cell) -> Scores:
@@ -139,12 +151,16 @@ def _compared(key: Key, a: tuple[Column, Cell] | None, b: tuple[Column, Cell] | 
     left, right = cells
     if left is None or right is None:
         return one
-    same = left.runs == right.runs and left.values == right.values
+    one = replace(
+        one,
+        same=left.seeds == right.seeds and left.values == right.values,
+        same_runs=bool(left.runs) and sorted(left.runs) == sorted(right.runs),
+    )
     pair = stats.measure([stats.Pair(_scores(right), _scores(left))])
     if pair is not None:
         p = pair.p_value()
-        return replace(one, difference=pair.difference, half=pair.half, p=p, paired=True, same=same)
-    return replace(one, same=same, **_welch(_scores(left), _scores(right)))
+        return replace(one, difference=pair.difference, half=pair.half, p=p, paired=True)
+    return replace(one, **_welch(_scores(left), _scores(right)))
 
 
 def _welch(a: Scores, b: Scores) -> Mapping[str, float | None]:
@@ -161,95 +177,3 @@ def _welch(a: Scores, b: Scores) -> Mapping[str, float | None]:
         return {"difference": difference}
     low, high = test.confidence_interval(1 - ALPHA)
     return {"difference": difference, "half": float(high - low) / 2, "p": float(test.pvalue)}
-
-
-def tally(comparison: Comparison) -> str:
-    """How many cells are in which state."""
-    counted = Counter(one.state for one in comparison.cells)
-    order = ("identical", "alike", "differs", "only in A", "only in B")
-    return ", ".join(f"{counted[state]} {state}" for state in order if counted[state]) or "no cells"
-
-
-def texts(one: Compared) -> tuple[str, ...]:
-    """One cell as printed: what, A, B, the difference, its state."""
-    metric = METRICS[one.key.metric]
-    what = " ".join(part for part in (one.key.label, one.key.dataset, one.key.freeze) if part)
-    values = [GAP if value is None else number(value, metric) for value in (one.a, one.b)]
-    difference = difference_text(one.difference, one.half, 1, metric)
-    p = "" if one.p is None else "< 0.001" if one.p < 0.001 else f"{one.p:.3f}"
-    return (what, metric.title, *values, difference, f"{one.n[0]}, {one.n[1]}", p, one.state)
-
-
-HEAD = ("cell", "metric", "A", "B", "B − A", "n", "p", "")
-
-
-def _interesting(comparison: Comparison) -> Iterable[Compared]:
-    """What differs first, then what only one of them has, then the rest; what is identical is only counted."""
-    order = {"differs": 0, "only in A": 1, "only in B": 1, "alike": 2}
-    return sorted((one for one in comparison.cells if not one.same), key=lambda one: order[one.state])
-
-
-def markdown(comparison: Comparison) -> str:
-    """The comparison as Markdown."""
-    a, b = comparison.names
-    lines = [
-        f"# {escape(a)} and {escape(b)}",
-        "",
-        f"A is {escape(a)}, B is {escape(b)}: {tally(comparison)}.",
-        "",
-    ]
-    for name, sources in zip(comparison.names, comparison.sources, strict=True):
-        said = ", ".join(f"{s.commit or 'unknown'} ({s.runs} runs, {s.device})" for s in sources) or "no runs"
-        lines.append(f"- {escape(name)}: {escape(said)}")
-    lines += ["", explanation(comparison), ""]
-    rows = list(_interesting(comparison))
-    if rows:
-        lines += ["| " + " | ".join(HEAD) + " |", "|:---|:---" + "|---:" * 5 + "|:---|"]
-        lines += ["| " + " | ".join(map(escape, texts(one))) + " |" for one in rows]
-    return "\n".join([*lines, ""])
-
-
-def explanation(comparison: Comparison) -> str:
-    """How the differences are tested."""
-    paired = sum(one.paired for one in comparison.cells)
-    return (
-        f"Differences are B less A with 95 % intervals: paired by seed where both have it ({count(paired, 'cell')}),"
-        " else of two samples (Welch). p: Holm over all cells that are not identical."
-    )
-
-
-def table(comparison: Comparison) -> str:
-    """The comparison as CSV: one line a cell, in the printed unit."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    fields = ("dataset", "protocol", "rule", "backbone", "schedule", "changed", "label", "freeze", "metric")
-    writer.writerow([*fields, "a", "b", "n_a", "n_b", "difference", "half_width", "p", "paired", "state"])
-    for one in comparison.cells:
-        metric = METRICS[one.key.metric]
-        numbers = [
-            "" if v is None else f"{in_unit(v, metric):.4f}" for v in (one.a, one.b, one.difference, one.half)
-        ]
-        p = "" if one.p is None else f"{one.p:.6g}"
-        key = [getattr(one.key, field) for field in fields]
-        writer.writerow([*key, *numbers[:2], *one.n, *numbers[2:], p, one.paired, one.state])
-    return out.getvalue()
-
-
-def page(comparison: Comparison) -> str:
-    """The comparison as one HTML page that needs nothing else."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bench.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("compare.html").render(
-        comparison=comparison,
-        tally=tally(comparison),
-        explanation=explanation(comparison),
-        head=HEAD,
-        rows=[(one, texts(one)) for one in _interesting(comparison)],
-    )
