@@ -163,11 +163,13 @@ def test_an_address_of_nothing_opens_nothing(visit):
 def test_a_pointer_on_a_number_or_a_curve_is_told_what_it_is(visit):
     shown = visit(rendered())
     tip = shown.locator("#tip")
+    shown.locator(BETA_VAE_LW).scroll_into_view_if_needed()
+    # A scroll, which hides tooltips, is told to the page with its next frame.
+    shown.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     shown.locator(BETA_VAE_LW).hover()
     assert re.search(r"Against β-VAE\s+−0.20 ± 1.10", tip.inner_text())
     dot = shown.locator("#f-table-1-accuracies svg.chart g:not(.faint) .dot").first
     dot.scroll_into_view_if_needed()
-    # A scroll, which hides tooltips, is told to the page with its next frame.
     shown.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     box = dot.bounding_box()
     shown.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

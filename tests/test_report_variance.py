@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import re
 
 import pytest
 
@@ -209,3 +210,22 @@ def test_a_table_of_runs_pretrained_elsewhere_gets_one_notice(runs):
         )
     (notice,) = build(runs.root, with_figures=False).notices
     assert "which is not the paper's setting" in notice
+
+
+def test_a_long_remark_makes_room_in_its_own_column_alone():
+    table = report().tables[0]
+    first = table.rows[0]
+    agree = dataclasses.replace(first.cells[1], estimate=t_interval([0.3, 0.3, 0.3]))
+    row = dataclasses.replace(first, cells=(first.cells[0], agree, *first.cells[2:]))
+    html = page.render(
+        dataclasses.replace(report(), tables=(dataclasses.replace(table, rows=(row, *table.rows[1:])),))
+    )
+    rooms = re.findall(r'--beside:(\d+)ch"><a href="#cell=table-1:\d+:(\d+)"', html)
+    assert {column for _, column in rooms} == {"1"}
+    assert {int(width) for width, _ in rooms} == {len("(seeds agree)")}
+    (whole,) = {
+        int(width)
+        for width in re.findall(r'<table class="results" style="--beside:(\d+)ch', html)
+        if width != "0"
+    }
+    assert whole < len("(seeds agree)")

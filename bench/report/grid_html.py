@@ -2,9 +2,10 @@
 
 import html
 import itertools
+from collections.abc import Mapping
 from urllib.parse import quote
 
-from bench.report.layout import GAP, Grid, Group, Line, Text
+from bench.report.layout import AGREE, GAP, Grid, Group, Line, Text
 from bench.report.model import Table
 
 _A4 = 515.0  # points between the margins of an upright page
@@ -18,7 +19,13 @@ def table_html(table: Table, grid: Grid) -> str:
     `data-column` numbers the columns that can be sorted, `data-first` says which way first.
     """
     own = [texts[0] for line in grid.lines for texts in line.groups]
-    widest = max((_beside(text) for text in own if text.at), default=0)
+    widest = max((_beside(text) for text in own if text.at and AGREE not in text.remark), default=0)
+    # The rare long remark makes room in its own column, not in all.
+    wide = {
+        k: most
+        for k in range(len(grid.groups))
+        if (most := max((_beside(line.groups[k][0]) for line in grid.lines), default=0)) > widest
+    }
     marked = ".62em" if any(text.unknown or text.dagger for text in own) else "0"
     parts = [
         f'<table class="results" style="--beside:{widest}ch;--mark:{marked};--print:{print_size(grid)}pt">',
@@ -27,7 +34,7 @@ def table_html(table: Table, grid: Grid) -> str:
     starts = [0, *grid.breaks, len(grid.lines)]
     address = "#cell=" + quote(table.name, safe="")
     for start, stop in itertools.pairwise(starts):
-        rows = "".join([_row(line, grid.groups, address) for line in grid.lines[start:stop]])
+        rows = "".join([_row(line, grid.groups, address, wide) for line in grid.lines[start:stop]])
         parts.append(f"<tbody>{rows}</tbody>")
     return "".join([*parts, "</table>"])
 
@@ -97,16 +104,17 @@ def _ways(table: Table, grid: Grid) -> dict[int, str]:
     return found
 
 
-def _row(line: Line, groups: tuple[Group, ...], address: str) -> str:
+def _row(line: Line, groups: tuple[Group, ...], address: str, wide: Mapping[int, int]) -> str:
     cells = [f'<th class="label" scope="row">{html.escape(line.label)}</th>']
-    for group, texts in zip(groups, line.groups, strict=True):
+    for number, (group, texts) in enumerate(zip(groups, line.groups, strict=True)):
         for k, text in enumerate(texts):
             aside = k > 0 or group.kind != "measured"
-            cells.append(_cell(text, f"{'' if k else 'first '}{'aside ' if aside else ''}", address))
+            room = f' style="--beside:{wide[number]}ch"' if number in wide and not k else ""
+            cells.append(_cell(text, f"{'' if k else 'first '}{'aside ' if aside else ''}", address, room))
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _cell(text: Text, cls: str, address: str) -> str:
+def _cell(text: Text, cls: str, address: str, room: str) -> str:
     sort = "" if text.sort is None else f' data-v="{text.sort:.6g}"'
     if text.at is None:
         value = html.escape(text.value) + (f" ± {text.spread}" if text.spread else "")
@@ -122,6 +130,6 @@ def _cell(text: Text, cls: str, address: str) -> str:
     number = f"<b>{text.value}</b>" if text.bold else text.value
     mark = "?" if text.unknown else "†" if text.dagger else ""
     return (
-        f'<td class="{cls}own"{sort}><a href="{address}:{text.at[0]}:{text.at[1]}">{number}</a>'
+        f'<td class="{cls}own"{sort}{room}><a href="{address}:{text.at[0]}:{text.at[1]}">{number}</a>'
         f'<span class="mark">{mark}</span><span class="pm">{beside}</span></td>'
     )
