@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import UsageError
+from bench.flat import FlatAdam
 from bench.streams import seeded_init
 from models import registry
 from models.backbones import Backbone
@@ -68,8 +69,10 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's tensors, by parameter number and name."""
+def optimizer_state(optimizer: torch.optim.Optimizer | FlatAdam) -> dict[str, Tensor]:
+    """An optimiser's tensors, by parameter number and name; both kinds of Adam give the same."""
+    if isinstance(optimizer, FlatAdam):
+        return optimizer.state()
     state = optimizer.state_dict()["state"]
     return {
         f"optimizer.{i}.{k}": v
@@ -79,8 +82,11 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_state` took."""
+def load_optimizer_state(optimizer: torch.optim.Optimizer | FlatAdam, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_state` took, of either kind of Adam."""
+    if isinstance(optimizer, FlatAdam):
+        optimizer.load(tensors)
+        return
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in under(tensors, "optimizer.").items():
         number, _, key = name.partition(".")

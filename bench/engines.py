@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
+from bench.flat import FlatAdam
 from bench.streams import stream
 from models.method import Batch, Losses, Method, Noise, Phase
 
@@ -94,7 +95,7 @@ def draw(
 
 def train_step(
     engine: Engine,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | FlatAdam,
     batch: Batch,
     noises: Sequence[Mapping[str, Tensor]],
     schedule: Mapping[str, Tensor],
@@ -103,7 +104,8 @@ def train_step(
 
     Args:
         engine: what computes the losses.
-        optimizer: one over all of the engine's parameters; a parameter without a gradient is left alone.
+        optimizer: one over all of the engine's parameters; a parameter without a gradient is left alone, and so is
+            one that the phase does not update.
         batch: images and labels.
         noises: each phase's draws.
         schedule: 0-d tensors.
@@ -123,10 +125,13 @@ def train_step(
         if not phase.keep_grad:
             kept = {}
         kept = {name: kept[name] + g if name in kept else g for name, g in zip(names, grads, strict=True)}
-        for name, parameter in zip(names, parameters, strict=True):
-            parameter.grad = kept[name]
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        if isinstance(optimizer, FlatAdam):
+            optimizer.update(kept)
+        else:
+            for name, parameter in zip(names, parameters, strict=True):
+                parameter.grad = kept[name]
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         for name, value in losses.items():
             values[name if i == 0 or name != "loss" else f"loss_{phase.loss}"] = value.detach()
     return values

@@ -19,20 +19,20 @@ class EpochMeans:
 
     def __init__(self, device: torch.device | str) -> None:
         self.device = device
-        self.sums: dict[str, Tensor] = {}
+        self.names: tuple[str, ...] = ()
+        self.sums = torch.zeros(0, dtype=torch.float64, device=device)
         self.count = 0
         self.bad_step = torch.full((), -1, dtype=torch.int64, device=device)
 
     def add(self, values: Mapping[str, Tensor], count: int, step: int) -> None:
         """Add a batch's means; remember the first step at which one of them was not finite."""
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
-        for name, value in values.items():
-            wide = value.to(torch.float64)
-            if name not in self.sums:
-                self.sums[name] = torch.zeros((), dtype=torch.float64, device=self.device)
-            self.sums[name] += wide * count
-            total = total + wide
-        bad = ~torch.isfinite(total) & (self.bad_step < 0)
+        if not self.names:
+            self.names = tuple(values)
+            self.sums = torch.zeros(len(values), dtype=torch.float64, device=self.device)
+        # One vector: as many operations whatever the number of values.
+        wide = torch.stack([values[name].to(torch.float64) for name in self.names])
+        self.sums += wide * count
+        bad = ~torch.isfinite(wide).all() & (self.bad_step < 0)
         self.bad_step = torch.where(bad, step, self.bad_step)
         self.count += count
 
@@ -48,19 +48,22 @@ class EpochMeans:
 
     def means(self) -> dict[str, float]:
         """The means so far."""
-        return {name: float(total) / self.count for name, total in self.sums.items()}
+        return {name: total / self.count for name, total in zip(self.names, self.sums.tolist(), strict=True)}
 
     def reset(self) -> None:
         """Begin the next epoch."""
-        self.sums, self.count = {}, 0
+        self.names, self.count = (), 0
+        self.sums = self.sums[:0]
 
     def state(self) -> dict[str, Tensor]:
         """Tensors to save in the middle of an epoch."""
-        return {f"epoch.{name}": total for name, total in self.sums.items()}
+        return {f"epoch.{name}": total for name, total in zip(self.names, self.sums.unbind(), strict=True)}
 
     def load(self, tensors: Mapping[str, Tensor], count: int) -> None:
         """Put back what `state` gave."""
-        self.sums = {name: t.to(self.device) for name, t in tensors.items()}
+        self.names = tuple(tensors)
+        if tensors:
+            self.sums = torch.stack([t.to(self.device) for t in tensors.values()])
         self.count = count
 
 

@@ -8,10 +8,12 @@ import torch
 from bench.build import build_method, load_optimizer_state, module_state, optimizer_state, under
 from bench.data.arrays import Dataset
 from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
-from bench.engines import PlainEngine, draw, train_step
+from bench.engines import PlainEngine, draw, train_step, updated_names
 from bench.errors import Diverged, UsageError
+from bench.flat import FlatAdam
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
+from bench.speed import Speed
 from models import registry
 from models.method import Batch, Method
 
@@ -59,7 +61,7 @@ def pretrain(
     method = build_method(config, len(data.classes)).to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     method.train()
     pixels = Pixels(source, where, settings["scale"])
-    steps = _Steps(method, pixels, settings, seed)
+    steps = _Steps(method, pixels, settings, seed, options.switches)
     means = EpochMeans(where)
 
     def save() -> None:
@@ -112,14 +114,12 @@ def pretrain(
 class _Steps:
     """The steps of a run, each a function of (seed, step) and of the weights alone."""
 
-    def __init__(self, method: Method, pixels: Pixels, settings: dict[str, Any], seed: int) -> None:
+    def __init__(
+        self, method: Method, pixels: Pixels, settings: dict[str, Any], seed: int, speed: Speed
+    ) -> None:
         self.method, self.pixels, self.settings, self.seed = method, pixels, settings, seed
         self.engine = PlainEngine(method)
-        self.optimizer = torch.optim.Adam(
-            self.engine.parameters.values(),
-            lr=settings["lr"],
-            betas=(settings["beta1"], settings["beta2"]),
-        )
+        self.optimizer = _optimizer(method, settings, speed)
         images = settings["epoch_images"] or len(pixels)
         self.bounds = batch_bounds(images, settings["batch_size"], settings["drop_last"])
         self.per_epoch = len(self.bounds)
@@ -153,6 +153,14 @@ class _Steps:
         self.done += 1
         self.images += count
         return values, count
+
+
+def _optimizer(method: Method, settings: dict[str, Any], speed: Speed) -> torch.optim.Optimizer | FlatAdam:
+    lr, betas = settings["lr"], (settings["beta1"], settings["beta2"])
+    if speed.flat_update and method.phases:
+        updates = [updated_names(method, phase) for phase in method.phases]
+        return FlatAdam(dict(method.named_parameters()), updates, lr, betas)
+    return torch.optim.Adam(method.parameters(), lr=lr, betas=betas)
 
 
 def _save_reconstructions(

@@ -25,7 +25,19 @@ HEAVY = (
     "torch_fidelity",
 )
 # Modules that compute; all others answer without torch.
-COMPUTE = {"build", "engines", "features", "fuse", "heads", "loop", "metrics", "probe", "streams", "train"}
+COMPUTE = {
+    "build",
+    "engines",
+    "features",
+    "flat",
+    "fuse",
+    "heads",
+    "loop",
+    "metrics",
+    "probe",
+    "streams",
+    "train",
+}
 COMPUTE |= {"data.batches", "evaluate"}
 _EVALUATIONS = (
     "features",

@@ -47,6 +47,8 @@ class Way:
         threads: of a cell, as typed.
         checkpoint_every: steps.
         weights: evaluations and the paths of the files of weights that they need.
+        speed: "auto" or "plain".
+        precision: "auto", "fp32" or "bf16".
     """
 
     slurm: bool
@@ -57,6 +59,8 @@ class Way:
     threads: int | None = None
     checkpoint_every: int | None = None
     weights: tuple[tuple[str, str], ...] = ()
+    speed: str = "auto"
+    precision: str = "auto"
 
 
 def _way(standing: Standing, overrides: Overrides) -> Way:
@@ -85,6 +89,8 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
         dispatch.threads,
         pack.get("checkpoint_every_steps"),
         weights,
+        str(pack.get("speed") or "auto"),
+        str(pack.get("precision") or "auto"),
     )
 
 
@@ -171,6 +177,8 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
             steal=overrides.steal,
             exclude=overrides.exclude,
             weights=dict(way.weights),
+            speed=way.speed,
+            precision=way.precision,
         )
         try:
             codes.append(_run(order, profiles.get(way), voice))

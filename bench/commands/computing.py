@@ -44,6 +44,8 @@ class Order:
         steal: take cells whose owner cannot be known.
         exclude: nodes that get none of the jobs.
         weights: evaluation -> path of the file of weights that it needs.
+        speed: "auto" or "plain", see `bench.speed.choose`.
+        precision: "auto", "fp32" or "bf16".
         record: writes down what is asked for; called when the results folder is known to be usable.
     """
 
@@ -61,6 +63,8 @@ class Order:
     steal: bool = False
     exclude: tuple[str, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
+    speed: str = "auto"
+    precision: str = "auto"
     record: Callable[[], object] = _nothing
 
 
@@ -99,7 +103,11 @@ def compute(order: Order, say: Voice) -> int:
             device,
             device_name,
             RunOptions(
-                checkpoint_every_steps=order.checkpoint_every, threads=order.threads, weights=order.weights
+                checkpoint_every_steps=order.checkpoint_every,
+                threads=order.threads,
+                weights=order.weights,
+                speed=order.speed,
+                precision=order.precision,
             ),
             fail_fast=order.fail_fast,
             force=order.force,

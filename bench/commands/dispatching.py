@@ -48,6 +48,8 @@ def _request(order: Order) -> Request:
         order.steal,
         order.exclude,
         order.weights,
+        order.speed,
+        order.precision,
     )
 
 

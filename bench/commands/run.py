@@ -31,6 +31,7 @@ from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
 from bench.records import Once
 from bench.selection import parse_duration, parse_seeds, select, split
 from bench.settings import parse_settings
+from bench.speed import PRECISIONS, WISHES
 from bench.studies.load import DEFAULT
 from models import registry as methods
 
@@ -138,6 +139,20 @@ def _choice(names: Any) -> click.Choice:
     help="A setting, such as num_parts=8, pretrain.epochs=2, probe.lr=0.1. Repeatable.",
 )
 @click.option("--device", type=_choice(DEVICES), default="auto", show_default=True)
+@click.option(
+    "--speed",
+    type=_choice(WISHES),
+    default="auto",
+    show_default=True,
+    help="How a pretraining is computed: as fast as is known to be right on the device, or the plain way.",
+)
+@click.option(
+    "--precision",
+    type=_choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Of its convolutions and products; auto is bf16 where the device has units for it.",
+)
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads a cell.")
 @results_option
 @data_option
@@ -204,6 +219,8 @@ def command(**given: Any) -> int:
         given["retry_failed"],
         not given["keep_going"],
         weights={name: file.path for name, file in selection.weights.items()},
+        speed=given["speed"],
+        precision=given["precision"],
         record=lambda: (
             wanted.record(results, root) if wanted else asked.record(results, plan, selection, root)
         ),

@@ -31,7 +31,9 @@ class Pixels:
     def __init__(
         self, split: Split, device: torch.device | str, scale: Scale, dtype: torch.dtype = torch.float32
     ) -> None:
-        self.images: UInt8[Tensor, "n 3 h w"] = torch.from_numpy(np.array(split.images)).to(device)
+        # A copy, channels-last: a batch is whole rows of it, in the layout that a network wants.
+        images = torch.from_numpy(np.array(split.images)).to(device)
+        self.images: UInt8[Tensor, "n 3 h w"] = images.contiguous(memory_format=torch.channels_last)
         self.labels: Int[Tensor, " n"] = torch.from_numpy(np.array(split.labels, dtype=np.int64)).to(device)
         mean, std = (torch.tensor(v, dtype=dtype, device=device).view(3, 1, 1) for v in MEAN_STD[scale])
         self._factor = 1 / (255 * std)
@@ -49,7 +51,7 @@ class Pixels:
 
         The images lie channels-last in memory, in which convolutions and pooling are faster on CPU and GPU.
         """
-        images = self.images[index]
+        images = self.images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
         if flip is not None:
             images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
         scaled = images.to(self.dtype) * self._factor - self._offset

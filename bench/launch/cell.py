@@ -16,6 +16,7 @@ from bench.plan import Cell
 from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
 from bench.run_folder import PROVENANCE, attempt_dirs, set_broken_result_aside
+from bench.speed import Speed, choose, kept
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
@@ -99,7 +100,7 @@ class CellRunner:
             if run is not None and run.result is None and (aside := set_broken_result_aside(run.dir)):
                 self.display.note(f"{cell.label}: a broken result.json was set aside as {aside.name}")
             data = work.load(cell.source)
-            options = replace(self.options, threads=self._threads(run, work.forget))
+            options = self._in_force(cell, run, work.forget)
             attempt = self._begin(work, data, options)
             result = self._call(cell, data, attempt, options)
             if not attempt.finished:
@@ -145,6 +146,7 @@ class CellRunner:
             provenance=collect(
                 device=self.device_name or self.device,
                 threads=options.threads,
+                **({"speed": options.switches.as_json()} if work.cell.kind == "pretrain" else {}),
                 data={"name": data.name, "fingerprint": data.fingerprint},
             ),
             on_row=self.display.row,
@@ -182,21 +184,31 @@ class CellRunner:
             raise BrokenWeights(f"the weights of pretraining {run.id} are gone", run.dir, None)
         return run.weights, run.result
 
-    def _threads(self, run: Run | None, forget: int) -> int:
-        """Threads of a cell: a resumed one keeps those it began with, else its bits would change."""
-        if self.options.threads is not None:
-            return self.options.threads
+    def _in_force(self, cell: Cell, run: Run | None, forget: int) -> RunOptions:
+        """Threads and switches of a cell: a resumed one keeps those it began with, else its bits would change."""
+        wished = self.options
+        begun = self._begun(run, forget) or {}
+        threads = wished.threads or begun.get("threads") or default_threads()
+        if cell.kind != "pretrain":
+            return replace(wished, threads=threads)
+        switches: Speed = choose(self.device, wished.speed, wished.precision)
+        if begun and wished.speed == "auto":
+            switches = kept(begun.get("speed"), self.device, wished.precision)
+        return replace(wished, threads=threads, switches=switches)
+
+    def _begun(self, run: Run | None, forget: int) -> dict[str, Any] | None:
+        """The provenance of the newest attempt that counts and says on how many threads it ran."""
         for folder in attempt_dirs(run.dir) if run is not None else ():
             if int(folder.name) <= forget:
                 break
             try:
-                earlier = read_json(folder / PROVENANCE).get("threads")
+                earlier = read_json(folder / PROVENANCE)
             except FileNotFoundError:
                 # Killed as soon as it was begun.
                 continue
             except RecordError as error:
                 self._broken(str(error))
                 continue
-            if isinstance(earlier, int) and earlier > 0:
+            if isinstance(earlier.get("threads"), int) and earlier["threads"] > 0:
                 return earlier
-        return default_threads()
+        return None

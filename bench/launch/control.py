@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Literal, Self
 
 from bench.errors import BenchError, Interrupted, OutOfTime, Preempted
+from bench.speed import PLAIN, Speed
 
 # progress(step, total steps, images per second, values by name)
 Progress = Callable[[int, int, float, dict[str, float]], None]
@@ -20,7 +21,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a cell is run, none of which changes what it computes.
+    """How a cell is run, none of which changes what it means.
 
     Attributes:
         checkpoint_every_steps: save after so many steps; None leaves it to the clock.
@@ -28,6 +29,9 @@ class RunOptions:
         cache_bytes: at most so much memory for features that are computed once.
         threads: of one cell; None is torch's choice.
         weights: evaluation -> path of the file of weights that it needs.
+        speed: what the user wishes: "auto" or "plain", see `bench.speed.choose`.
+        precision: likewise "auto", "fp32" or "bf16".
+        switches: what is in force; whoever runs a cell finds it from the two wishes.
     """
 
     checkpoint_every_steps: int | None = None
@@ -35,6 +39,9 @@ class RunOptions:
     cache_bytes: int = 4 << 30
     threads: int | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    speed: str = "plain"
+    precision: str = "auto"
+    switches: Speed = PLAIN
 
 
 def stopped(reason: Reason, where: str = "") -> BenchError:

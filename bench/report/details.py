@@ -16,6 +16,7 @@ from bench.report.model import Confusion, Line, RunDetail
 from bench.report.panel import cell_runs
 from bench.report.predictions import Predictions
 from bench.report.sheets import Sheet
+from bench.speed import in_words
 from bench.studies.metrics import METRICS
 
 PAIRS = 8
@@ -55,6 +56,7 @@ def _detail(run: Run) -> RunDetail:
         "commit": commit,
         "device": device_name(provenance.get("device")),
         "threads": str(provenance.get("threads") or ""),
+        "precision": in_words(provenance.get("speed")),
         "started": str(provenance.get("started") or ""),
         "time": seconds(float(result["seconds"])) if result.get("seconds") else "",
         "data": str((provenance.get("data") or {}).get("fingerprint") or "")[:16],

@@ -183,7 +183,7 @@ def _runner(
             f"warning: this job was given GPU {given}, but torch sees none: running on {device_name}"
         )
     options: dict[str, Any] = {"threads": pack.get("threads")}
-    for key in ("checkpoint_every_steps", "cache_bytes", "weights"):
+    for key in ("checkpoint_every_steps", "cache_bytes", "weights", "speed", "precision"):
         if pack.get(key) is not None:
             options[key] = pack[key]
     return LocalRunner(

@@ -30,6 +30,8 @@ class Request:
         steal: take cells whose owner cannot be known.
         exclude: nodes that get none of the jobs.
         weights: evaluation -> path of the file of weights that it needs.
+        speed: "auto" or "plain", see `bench.speed.choose`.
+        precision: "auto", "fp32" or "bf16".
     """
 
     results: Path
@@ -43,6 +45,8 @@ class Request:
     steal: bool = False
     exclude: tuple[str, ...] = ()
     weights: Mapping[str, str] = field(default_factory=dict)
+    speed: str = "auto"
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)

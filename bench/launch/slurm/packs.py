@@ -38,6 +38,8 @@ def write_packs(
             "checkpoint_every_steps": request.checkpoint_every_steps,
             "cache_bytes": RunOptions.cache_bytes,
             "weights": dict(request.weights),
+            "speed": request.speed,
+            "precision": request.precision,
             "retry_failed": request.retry_failed,
             "steal": request.steal,
             "max_restarts": profile.options.max_restarts,

@@ -1,0 +1,142 @@
+"""Which of the faster ways of computing a pretraining are in force: switches, the plain path, a device's choice.
+
+What they change are bits, not what a cell means: they are recorded with an attempt and are no part of its id. A cell
+that goes on after a stop keeps those with which it began. No torch is imported before a device is looked at.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from bench.errors import UsageError
+
+Wish = Literal["auto", "plain"]
+Precision = Literal["fp32", "bf16"]
+PrecisionWish = Literal["auto", "fp32", "bf16"]
+Compile = Literal["never", "if-it-pays", "always"]
+WISHES: tuple[str, ...] = get_args(Wish)
+PRECISIONS: tuple[str, ...] = get_args(PrecisionWish)
+
+# Of NVIDIA's devices, those from this one on multiply bf16 in tensor cores.
+BF16_CAPABILITY = (8, 0)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Switches, each off on the plain path.
+
+    Attributes:
+        flat_update: one fused Adam over parameters that lie in one piece of memory, in place of a loop over them.
+        precision: of convolutions and matrix products; weights, their updates and the losses stay fp32.
+        compile: compile each phase's loss with its gradient: never, when the steps to go pay for it, or at once.
+        graph: capture the whole step into a CUDA graph.
+    """
+
+    flat_update: bool = False
+    precision: Precision = "fp32"
+    compile: Compile = "never"
+    graph: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("precision", get_args(Precision)), ("compile", get_args(Compile))):
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
+
+    @property
+    def plain(self) -> bool:
+        """Whether this is the plain path."""
+        return self == PLAIN
+
+    def as_json(self) -> dict[str, Any]:
+        """For the provenance."""
+        return asdict(self)
+
+
+PLAIN = Speed()
+
+
+def from_json(row: Mapping[str, Any] | None) -> Speed:
+    """What a provenance says; an attempt of before there were switches took the plain path.
+
+    A switch that this version does not know is left out: it cannot be kept.
+    """
+    known = {f.name for f in fields(Speed)}
+    try:
+        return Speed(**{key: value for key, value in (row or {}).items() if key in known})
+    except (TypeError, ValueError):
+        return PLAIN
+
+
+def in_words(row: Mapping[str, Any] | None) -> str:
+    """What a provenance says of the switches: "bf16; flat update, compiled if it pays"; "" where it says nothing."""
+    if not row:
+        return ""
+    names = {"flat_update": "flat update", "graph": "captured graph"}
+    words = [text for name, text in names.items() if row.get(name)]
+    if row.get("compile") not in (None, "never"):
+        words.append("compiled" if row["compile"] == "always" else "compiled if it pays")
+    return "; ".join([str(row.get("precision", "fp32")), ", ".join(words) or "plain"])
+
+
+def has_bf16(device: str) -> bool:
+    """Whether a device has units for products of bf16: they are looked for, never assumed."""
+    import torch
+
+    where = torch.device(device)
+    if where.type == "cuda":
+        return torch.version.hip is None and torch.cuda.get_device_capability(where) >= BF16_CAPABILITY
+    if where.type == "cpu":
+        # A processor without them computes bf16 in fp32 with conversions, which is slower than fp32.
+        asked = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in asked)
+    return False
+
+
+def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
+    """The switches for a device.
+
+    Args:
+        device: "cpu", "cuda", ...
+        speed: "auto" is the fastest way known to be right there; "plain" the yardstick.
+        precision: "auto" is bf16 where the device has units for it, unless `speed` is "plain"; or as named.
+
+    Raises:
+        UsageError: a word is unknown.
+    """
+    _check("--speed", speed, WISHES)
+    _check("--precision", precision, PRECISIONS)
+    if speed == "plain":
+        return replace(PLAIN, precision="bf16" if precision == "bf16" else "fp32")
+    if precision == "auto":
+        precision = "bf16" if has_bf16(device) else "fp32"
+    kind = device.partition(":")[0]
+    return Speed(
+        flat_update=kind in ("cpu", "cuda"),
+        precision="bf16" if precision == "bf16" else "fp32",
+        compile="if-it-pays" if kind in ("cpu", "cuda") else "never",
+        graph=kind == "cuda",
+    )
+
+
+def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") -> Speed:
+    """The switches of a cell that goes on: those with which it began, as far as the device has them.
+
+    Args:
+        begun: `speed` of its provenance; None is an attempt of before there were switches.
+        device: on which it goes on.
+        precision: as the user wishes it now.
+    """
+    speed = from_json(begun)
+    if precision != "auto":
+        speed = replace(speed, precision="bf16" if precision == "bf16" else "fp32")
+    elif speed.precision == "bf16" and not has_bf16(device):
+        speed = replace(speed, precision="fp32")
+    return speed if device.startswith("cuda") else replace(speed, graph=False)
+
+
+def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"{option} is {value!r}; allowed: {', '.join(allowed)}{hint}")

@@ -1,0 +1,112 @@
+"""Switches of speed: what is chosen for a device, what a cell that goes on keeps, what is recorded."""
+
+import pytest
+import torch
+
+from bench import speed
+from bench.errors import UsageError
+from bench.launch.control import RunOptions, Stop
+from bench.records import run_dir
+from bench.speed import PLAIN, Speed, choose, from_json, has_bf16, in_words, kept
+from tests.fake_trainer import FakeTrainer
+from tests.test_local import PLAN, load, run
+
+
+@pytest.fixture(params=[False, True], ids=["no bf16 units", "bf16 units"])
+def units(request, monkeypatch):
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: request.param, raising=False)
+    return request.param
+
+
+def test_bf16_is_chosen_where_the_processor_has_units_for_it_and_nowhere_else(units):
+    assert has_bf16("cpu") is units
+    assert choose("cpu").precision == ("bf16" if units else "fp32")
+    assert choose("cpu", precision="fp32").precision == "fp32"
+    assert choose("cpu", precision="bf16").precision == "bf16"
+
+
+def test_plain_is_plain_unless_a_precision_is_named(units):
+    assert choose("cpu", "plain") == choose("cuda", "plain") == PLAIN
+    assert choose("cpu", "plain", "bf16") == Speed(precision="bf16")
+
+
+def test_a_processor_is_given_no_captured_graph(units):
+    assert choose("cpu").flat_update
+    assert not choose("cpu").graph
+    assert not kept({"graph": True}, "cpu").graph
+
+
+@pytest.mark.parametrize("words", [{"speed": "palin"}, {"precision": "fp16"}])
+def test_an_unknown_word_is_refused_with_what_is_allowed(words):
+    with pytest.raises(UsageError, match="allowed: auto"):
+        choose("cpu", **words)
+
+
+def test_a_switch_has_only_values_that_mean_something():
+    with pytest.raises(ValueError, match="compile is 'maybe'; allowed: never, if-it-pays, always"):
+        Speed(compile="maybe")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("row", [None, {}, {"flat_update": False}, {"precision": "fp8"}])
+def test_a_provenance_without_switches_is_the_plain_path(row):
+    assert from_json(row) == PLAIN
+
+
+def test_what_is_recorded_is_read_back_and_a_switch_of_a_later_version_is_left_out():
+    some = Speed(True, "bf16", "always")
+    assert from_json({**some.as_json(), "warp": 9}) == some
+
+
+def test_in_words():
+    assert in_words(None) == ""
+    assert in_words(PLAIN.as_json()) == "fp32; plain"
+    assert in_words(Speed(True, "bf16", "if-it-pays").as_json()) == "bf16; flat update, compiled if it pays"
+
+
+class Switches(FakeTrainer):
+    """Keeps what each pretraining was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def pretrain(self, *args, options, **more):
+        self.seen.append(options.switches)
+        return super().pretrain(*args, options=options, **more)
+
+
+@pytest.mark.parametrize(("first", "then"), [("plain", "auto"), ("auto", "auto")])
+def test_a_cell_that_goes_on_keeps_the_switches_with_which_it_began(first, then, units, tmp_path):
+    stop, stopping, goes_on = Stop(), Switches(), Switches()
+    stopping.on_step = stop.request
+    run(PLAN, tmp_path, stopping, stop, options=RunOptions(speed=first))
+    run(PLAN, tmp_path, goes_on, options=RunOptions(speed=then))
+    began = choose("cpu", first)
+    assert (stopping.seen[0], goes_on.seen[0]) == (began, began)
+    assert from_json(load(tmp_path, next(PLAN.cells).id).provenance["speed"]) == began
+
+
+def test_an_attempt_of_before_there_were_switches_goes_on_plainly(tmp_path):
+    stop, stopping, goes_on = Stop(), Switches(), Switches()
+    stopping.on_step = stop.request
+    run(PLAN, tmp_path, stopping, stop, options=RunOptions())
+    folder = run_dir(tmp_path, next(PLAN.cells).id)
+    path = next(folder.glob("attempts/*/provenance.json"))
+    path.write_text(path.read_text().replace('"speed"', '"no such word"'))
+    run(PLAN, tmp_path, goes_on, options=RunOptions(speed="auto"))
+    assert goes_on.seen[0] == PLAIN
+
+
+def test_bf16_is_given_up_where_the_next_machine_has_no_units(monkeypatch):
+    monkeypatch.setattr(speed, "has_bf16", lambda device: False)
+    assert kept({"precision": "bf16"}, "cpu").precision == "fp32"
+    assert kept({"precision": "bf16"}, "cpu", "bf16").precision == "bf16"
+
+
+def test_plain_asked_for_wins_over_how_a_cell_began(tmp_path):
+    stop, stopping, goes_on = Stop(), Switches(), Switches()
+    stopping.on_step = stop.request
+    run(PLAN, tmp_path, stopping, stop, options=RunOptions(speed="auto"))
+    run(PLAN, tmp_path, goes_on, options=RunOptions(speed="plain"))
+    assert goes_on.seen[0] == PLAIN
