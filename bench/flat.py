@@ -86,7 +86,7 @@ class FlatAdam:
         blocks = [block for block in self.blocks.values() if grads.keys() & block.shapes.keys()]
         targets = [view for block in blocks for view in block.grads.values()]
         sources = [grads[name] for block in blocks for name in block.grads]
-        torch._foreach_copy_(targets, sources)
+        torch._foreach_copy_(targets, sources)  # pyright: ignore[reportPrivateImportUsage]
         for block in self.blocks.values():
             block.values.grad = block.grad if block in blocks else None
         self.adam.step()
