@@ -111,15 +111,15 @@ def command(
         return _compare(make(), build(other, rule=rule, study=study), (other, results), out, as_json)
     from bench.packed import packed_beside
 
-    def made() -> "tuple[Report, dict[str, Path]]":
-        records = read(results)
+    def made(records: Records) -> "tuple[Report, dict[str, Path]]":
         with packed_beside(results, records.runs, out) as packed:
             report = make(records)
             paths = write(report, out)
         return report, {**paths, "parquet": packed}
 
     with _without_collection():
-        report, paths = _written(made)
+        records = read(results)
+        report, paths = _written(lambda: made(records))
     if as_json:
         tables = tuple(dataclasses.replace(table, figures=()) for table in report.tables)
         bare = dataclasses.replace(report, tables=tables, details={}, confusions={})
