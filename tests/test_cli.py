@@ -11,7 +11,7 @@ import pytest
 from bench.cli import COMMANDS, main
 from bench.errors import Diverged
 from bench.launch import local
-from bench.progress import duration
+from bench.time_left import duration
 from tests.fake_trainer import FakeTrainer
 
 STUDY = ["-m", "beta-vae,random", "-d", "digits", "-s", "1", "--probes", "conv1", "--preset", "smoke"]

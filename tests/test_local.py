@@ -11,7 +11,7 @@ import pytest
 from bench import claims
 from bench.errors import Diverged, UsageError
 from bench.launch.control import RunOptions, Stop
-from bench.plan import Selection, make_plan
+from bench.plan import Selection, label, make_plan
 from bench.records import run_dir
 from tests.fake_trainer import FakeTrainer, anything, load, run
 
@@ -190,6 +190,36 @@ def test_a_resumed_cell_keeps_its_number_of_threads(tmp_path):
     run(PLAN, tmp_path, Threads(), options=RunOptions())
     assert seen[:2] == [2, 2]
     assert load(tmp_path, next(PLAN.cells).id).provenance["threads"] == 2
+
+
+def test_a_resumed_cell_leaves_its_number_of_threads_to_no_other(tmp_path):
+    import torch
+
+    seen, usual = {}, torch.get_num_threads()
+
+    class Threads(FakeTrainer):
+        def _run(self, config, *args):
+            seen[label(config)] = torch.get_num_threads()
+            super()._run(config, *args)
+
+        def pretrain(self, *args, options, **more):
+            torch.set_num_threads(options.threads)
+            return super().pretrain(*args, options=options, **more)
+
+        def probe(self, *args, options, **more):
+            torch.set_num_threads(options.threads)
+            return super().probe(*args, options=options, **more)
+
+    stop = Stop()
+    stopping = Threads()
+    stopping.on_step = stop.request
+    try:
+        run(PLAN, tmp_path, stopping, stop, options=RunOptions(threads=usual + 1))
+        run(PLAN, tmp_path, Threads(), options=RunOptions())
+    finally:
+        torch.set_num_threads(usual)
+    assert seen.pop(FIRST) == usual + 1
+    assert set(seen.values()) == {usual}
 
 
 def test_provenance_says_where_a_result_comes_from(tmp_path):

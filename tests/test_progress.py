@@ -8,7 +8,8 @@ import pytest
 
 from bench.launch.outcome import Outcome
 from bench.plan import Selection, make_plan
-from bench.progress import PlainDisplay, RichDisplay, TimeLeft, make_display, show_result
+from bench.progress import PlainDisplay, RichDisplay, make_display, show_result
+from bench.time_left import TimeLeft
 
 
 class Clock:

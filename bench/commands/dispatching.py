@@ -17,9 +17,9 @@ from bench.launch.slurm.packing import draft_packs
 from bench.launch.slurm.profile import Profile
 from bench.launch.slurm.work import States, choose, find_live
 from bench.plan import Cell
-from bench.progress import duration
 from bench.records import Once, open_results
 from bench.scheduler import Unreachable, Word
+from bench.time_left import duration
 
 if TYPE_CHECKING:
     pass

@@ -11,9 +11,9 @@ from bench.commands.options import counted
 from bench.data.fractions import typed_name
 from bench.files import dumps
 from bench.plan import pretraining
-from bench.progress import duration
 from bench.scheduler.jobs import REASONS
 from bench.status import STATES, Standing, State, Survey
+from bench.time_left import duration
 from models import registry as methods
 
 WIDTH = 100

@@ -11,8 +11,8 @@ from bench.estimate import JOB_SECONDS
 from bench.launch.slurm.packing import Draft
 from bench.launch.slurm.profile import Profile
 from bench.launch.slurm.work import States, Work
-from bench.progress import duration
 from bench.scheduler import cluster_name
+from bench.time_left import duration
 
 if TYPE_CHECKING:
     from bench.launch.slurm.submit import Submission

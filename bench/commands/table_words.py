@@ -12,9 +12,9 @@ from bench.commands.tables import Request, departures
 from bench.commands.words import States, Voice, cell_facts, counts
 from bench.estimate import DeviceKind, Estimator, make_estimator
 from bench.plan import Cell, Plan
-from bench.progress import duration
 from bench.records import Once
 from bench.study_plan import RowPlan, TablePlan
+from bench.time_left import duration
 
 # Nodes of a driver that answer without torch whether there is a GPU: NVIDIA's and AMD's.
 _GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))

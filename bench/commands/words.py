@@ -15,8 +15,8 @@ from bench.config import schedule
 from bench.files import dumps
 from bench.launch.outcome import Outcome, Summary
 from bench.plan import Cell, Plan
-from bench.progress import duration
 from bench.records import Run, State
+from bench.time_left import duration
 
 States = Mapping[str, tuple[State, Run | None]]
 

@@ -148,6 +148,7 @@ class CellRunner:
                 threads=options.threads,
                 **({"speed": options.switches.as_json()} if work.cell.kind == "pretrain" else {}),
                 data={"name": data.name, "fingerprint": data.fingerprint},
+                **({"jobs": dict(options.jobs)} if options.jobs else {}),
             ),
             on_row=self.display.row,
             on_note=self.display.note,
@@ -187,8 +188,10 @@ class CellRunner:
     def _in_force(self, cell: Cell, run: Run | None, forget: int) -> RunOptions:
         """Threads and switches of a cell: a resumed one keeps those it began with, else its bits would change."""
         wished = self.options
+        # Torch is asked before a cell that goes on has had its own number set.
+        usual = wished.threads or default_threads()
         begun = self._begun(run, forget) or {}
-        threads = wished.threads or begun.get("threads") or default_threads()
+        threads = wished.threads or begun.get("threads") or usual
         if cell.kind != "pretrain":
             return replace(wished, threads=threads)
         switches: Speed = choose(self.device, wished.speed, wished.precision)

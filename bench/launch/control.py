@@ -32,6 +32,7 @@ class RunOptions:
         speed: what the user wishes: "auto" or "plain", see `bench.speed.choose`.
         precision: likewise "auto", "fp32" or "bf16".
         switches: what is in force; whoever runs a cell finds it from the two wishes.
+        jobs: what is known of workers that share the machine with this one, for the provenance.
     """
 
     checkpoint_every_steps: int | None = None
@@ -42,6 +43,7 @@ class RunOptions:
     speed: str = "plain"
     precision: str = "auto"
     switches: Speed = PLAIN
+    jobs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def stopped(reason: Reason, where: str = "") -> BenchError:
@@ -65,11 +67,15 @@ class Stop:
 
     As a context it listens to SIGINT, SIGTERM and SIGHUP: the first one asks, the second one ends at once.
     Inside a job of a scheduler, which has signals of its own, `request` and `save_now` are called instead.
+
+    Attributes:
+        before_end: called when the second signal ends this process at once.
     """
 
     def __init__(self, seconds: float | None = None, on_signal: Callable[[str], None] | None = None) -> None:
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._on_signal = on_signal
+        self.before_end: Callable[[], None] = lambda: None
         self._requested: Reason | None = None
         self._save = False
         self._previous: dict[int, Any] = {}
@@ -107,6 +113,7 @@ class Stop:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self._requested is not None:
             self._restore()
+            self.before_end()
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             os._exit(130)

@@ -1,5 +1,7 @@
 """Which device and how many threads a cell gets."""
 
+import functools
+import os
 import platform
 from pathlib import Path
 
@@ -38,8 +40,21 @@ def resolve_device(name: str) -> tuple[str, str]:
     return "cpu", processor_name()
 
 
+@functools.cache
 def default_threads() -> int:
-    """Threads that torch takes by itself."""
+    """Threads that torch takes by itself; asked before a cell sets another number."""
     import torch
 
     return torch.get_num_threads()
+
+
+def num_cores() -> int:
+    """Cores that this process may use, as torch counts them: hyperthreads are not cores."""
+    import psutil
+
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:
+        # Not on macOS.
+        usable = os.cpu_count() or 1
+    return min(usable, psutil.cpu_count(logical=False) or usable)

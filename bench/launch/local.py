@@ -87,10 +87,7 @@ class LocalRunner:
         """
         self._summary = Summary(len(plan))
         self._numbers = {cell.id: number for number, cell in enumerate(plan.cells, 1)}
-        if self.force or self.retry_failed:
-            newest = {cell.id: newest_attempt(run_dir(self.results, cell.id)) for cell in plan.cells}
-            self.forget = newest if self.force else self.forget
-            self.forgive = newest
+        self.look_back(plan)
         pending = list(plan.groups)
         left: int | None = None
         try:
@@ -107,6 +104,13 @@ class LocalRunner:
         except _FailFast:
             pass
         return self._summary
+
+    def look_back(self, plan: Plan) -> None:
+        """Note which attempts do not count any more, as `force` and `retry_failed` have it."""
+        if self.force or self.retry_failed:
+            newest = {cell.id: newest_attempt(run_dir(self.results, cell.id)) for cell in plan.cells}
+            self.forget = newest if self.force else self.forget
+            self.forgive = newest
 
     def _group(self, group: Group) -> None:
         first = self._settle(group.pretrain, None)
@@ -125,7 +129,7 @@ class LocalRunner:
         reason = self.stop.check()
         if reason is not None:
             raise stopped(reason)
-        outcome = self._without(cell, needs) if needs is not None and not needs.ok else self._attempt(cell)
+        outcome = self.without(cell, needs) if needs is not None and not needs.ok else self._attempt(cell)
         return self._note(outcome, known)
 
     def _note(self, outcome: Outcome, known: Outcome | None) -> Outcome:
@@ -139,7 +143,7 @@ class LocalRunner:
             raise _FailFast
         return outcome
 
-    def _without(self, cell: Cell, needs: Outcome) -> Outcome:
+    def without(self, cell: Cell, needs: Outcome) -> Outcome:
         """What becomes of a cell whose pretraining has no result."""
         if (run := self._run_of(cell)) is not None and self._done(cell, run):
             return Outcome(cell, "kept", result=run.result)
@@ -177,21 +181,24 @@ class LocalRunner:
             return False
         return newest_attempt(run.dir) > max(self.forget.get(cell.id, 0), self.forgive.get(cell.id, 0))
 
+    def known(self, cell: Cell) -> Outcome | None:
+        """What became of a cell that needs no computing: kept, and tidied up, or failed earlier; else None."""
+        known, run = self._before(cell)
+        if known is not None and run is not None and known.state == "kept" and self._untidy(cell):
+            self._sweep(cell, run)
+        return known
+
     def _attempt(self, cell: Cell) -> Outcome:
         try:
-            return self._take(cell)
+            return self.known(cell) or self._take(cell)
         except BrokenWeights:
             raise
         except (OSError, RecordError) as error:
             return Outcome(cell, "failed", one_line(error))
 
     def _take(self, cell: Cell) -> Outcome:
-        known, run = self._before(cell)
-        if known is not None:
-            if run is not None and known.state == "kept" and self._untidy(cell):
-                self._sweep(cell, run)
-            return known
         if self.only is not None and cell.id not in self.only:
+            run = self._run_of(cell)
             if run is not None and run.owner is not None:
                 return Outcome(cell, "elsewhere", f"{run.owner} works on it")
             return Outcome(cell, "skipped", "another job makes it and has not")

@@ -5,8 +5,8 @@ from typing import Any
 
 from bench.doctor import Check
 from bench.launch.slurm.storage import show_speed
-from bench.progress import duration
 from bench.provenance import hash_source
+from bench.time_left import duration
 
 SOON, APART = 2.0, 5.0
 

@@ -21,9 +21,9 @@ from bench.launch.slurm import compare, sbatch, site, snapshot, storage
 from bench.launch.slurm.jobs import Jobs, Request, foretell
 from bench.launch.slurm.profile import CLASSES, Profile
 from bench.launch.slurm.trial import FACTS, SEEN, STARTED, Trial, about_this_side
-from bench.progress import duration
 from bench.records import open_results
 from bench.scheduler import Job, Unreachable, Word
+from bench.time_left import duration
 
 CLASS = "doctor"
 # A job that has started must be done in so long: it loads torch and writes 64 MiB.
