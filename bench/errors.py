@@ -62,6 +62,12 @@ class Preempted(BenchError):
     exit_code = 3
 
 
+class WorkersLost(BenchError):
+    """The processes that computed cells have all died; what they saved is gone on from."""
+
+    exit_code = 3
+
+
 class Superseded(BenchError):
     """Somebody else has taken the cell over: this process must not write to it any more."""
 

@@ -189,3 +189,45 @@ def test_the_end_of_a_cell_is_not_broken_inside_a_word(monkeypatch):
     at = next(i for i, line in enumerate(lines) if "done in" in line)
     assert max(map(len, lines)) <= 100
     assert f"{lines[at].rstrip()} {lines[at + 1].rstrip()}".endswith("12.35 % (last), 23.46 % (best-test)")
+
+
+def test_time_left_of_several_workers_is_divided_among_them_and_no_less_than_the_longest_cell(clock):
+    cells_ = cells("beta-vae", seeds=(0, 1, 2))
+    left = TimeLeft(cells_, clock)
+    lanes = [left.lane(), left.lane()]
+    finish(lanes[0], clock, cells_[0], 60.0)
+    finish(lanes[1], clock, cells_[1], 10.0)
+    # Two pretrainings of a minute and two probes of ten seconds are to come.
+    assert left.left() == 70.0
+    lanes[0].started(cells_[2])
+    lanes[1].started(cells_[4])
+    assert left.left() == 70.0
+    lanes[0].ended(Outcome(cells_[2], "failed"))
+    lanes[0].ended(Outcome(cells_[3], "skipped"))
+    lanes[0].ended(Outcome(cells_[5], "skipped"))
+    assert left.left() == 60.0
+    lanes[1].lost()
+    assert left.left() == 30.0
+
+
+@pytest.mark.parametrize("kind", [Terminal, io.StringIO])
+def test_workers_share_a_display_and_each_has_a_line_of_its_own(kind):
+    out = kind()
+    first, second = cells("beta-vae")
+    with make_display([first, second], out) as display:
+        lanes = [display.lane(), display.lane()]
+        lanes[0].cell_started(first, 1, 2)
+        lanes[1].cell_started(second, 2, 2)
+        lanes[0].step(3, 10, 5.0, {"loss": 0.25})
+        lanes[1].step(4, 10, 5.0, {"train_loss": 0.5})
+        if isinstance(display, RichDisplay):
+            assert [task.completed for task in display._bars.tasks] == [0, 3, 4]
+            assert [task.description for task in display._bars.tasks][1:] == [
+                f"1/2 {first.label}",
+                f"2/2 {second.label}",
+            ]
+        lanes[1].cell_lost()
+        lanes[0].cell_ended(Outcome(first, "done", seconds=1.0), 1, 2)
+        if isinstance(display, RichDisplay):
+            assert [task.completed for task in display._bars.tasks] == [1]
+    assert f"[1/2] {first.label}: done in 1.0 s" in out.getvalue()

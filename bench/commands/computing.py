@@ -1,4 +1,4 @@
-"""Has the cells of a plan computed here, in this process; `bench.commands.dispatching` hands them to SLURM."""
+"""Has the cells of a plan computed here; `bench.commands.dispatching` hands them to SLURM."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 from bench.commands.words import States, Voice, counts, show_end
 from bench.data import registry as datasets
 from bench.errors import DataError
+from bench.estimate import device_kind, make_estimator
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import resolve_device
 from bench.launch.local import LocalRunner
+from bench.launch.outcome import Summary
+from bench.launch.workers.crew import Crew
+from bench.launch.workers.runner import SharedRunner
+from bench.launch.workers.share import Jobs
 from bench.plan import Cell, Plan, pretraining, states
-from bench.progress import make_display
+from bench.progress import PlainDisplay, RichDisplay, make_display
 from bench.records import Once, State, check_results, open_results
 from bench.selection import backbone_stride
 
@@ -47,6 +52,7 @@ class Order:
         speed: "auto" or "plain", see `bench.speed.choose`.
         precision: "auto", "fp32" or "bf16".
         record: writes down what is asked for; called when the results folder is known to be usable.
+        jobs: how many processes share the cells; None is this one alone.
     """
 
     plan: Plan
@@ -66,6 +72,7 @@ class Order:
     speed: str = "auto"
     precision: str = "auto"
     record: Callable[[], object] = _nothing
+    jobs: Jobs | None = None
 
 
 def look(order: Order, broken: Once) -> States:
@@ -75,7 +82,7 @@ def look(order: Order, broken: Once) -> States:
 
 
 def compute(order: Order, say: Voice) -> int:
-    """Compute the cells one after another; gives the exit code."""
+    """Compute the cells; gives the exit code."""
     results, broken = order.results, Once()
     found = look(order, broken)
     todo = [cell for cell in order.plan.cells if _to_run(found[cell.id][0], order.force, order.retry_failed)]
@@ -85,21 +92,86 @@ def compute(order: Order, say: Voice) -> int:
     say(f"results: {results.absolute()}")
     stop = Stop(order.budget, lambda name: say(f"{name}: saving, then stopping; once more ends at once"))
     say(counts(order.plan, found) + (f"; running {len(todo)}" if todo else ""))
-    device, device_name = resolve_device(order.device) if todo else ("cpu", "")
-    data = _load(todo, order.root, order.skip_corrupt, say)
-    if todo:
-        open_results(results)
-        order.record()
     # What failed earlier is not run and yet told of.
     told = [cell for cell in order.plan.cells if order.force or found[cell.id][0] != "done"]
-    begun = time.monotonic()
-    with stop, make_display(told, say.stream) as display:
-        broken.say = display.note
-        runner = LocalRunner(
-            results,
-            data.__getitem__,
+    place = _Place(order, todo, told, stop, broken, say)
+    begun, summary = place.compute_shared() if todo and order.jobs is not None else place.compute()
+    show_end(summary, results, time.monotonic() - begun, order.force, say)
+    return summary.exit_code
+
+
+@dataclass
+class _Place:
+    """Where cells are computed: in this process, or in several."""
+
+    order: Order
+    todo: list[Cell]
+    told: list[Cell]
+    stop: Stop
+    broken: Once
+    say: Voice
+
+    def compute(self) -> tuple[float, Summary]:
+        """One after another; when that began, and what became of them."""
+        device, device_name = resolve_device(self.order.device) if self.todo else ("cpu", "")
+        data = _load(self.todo, self.order.root, self.order.skip_corrupt, self.say)
+        if self.todo:
+            self._open()
+        begun = time.monotonic()
+        with self.stop, make_display(self.told, self.say.stream) as display:
+            self.broken.say = display.note
+            return begun, self._runner(display, data.__getitem__, device, device_name).run(self.order.plan)
+
+    def compute_shared(self) -> tuple[float, Summary]:
+        """By a crew of workers; see `compute`."""
+        order = self.order
+        assert order.jobs is not None
+        with Crew(order.jobs, len(self.todo), order.threads, self.say) as crew:
+            # Read here too, so that what is wrong is said now and each worker finds it prepared.
+            _load(self.todo, order.root, order.skip_corrupt, self.say)
+            machine = crew.look(order.device)
+            self._open()
+            self.say(str(crew))
+            kind = device_kind("cuda" if machine.gpus else "cpu")
+            estimator = make_estimator(order.results, self.todo, kind, located=order.plan.located)
+            begun = time.monotonic()
+            with self.stop, make_display(self.told, self.say.stream) as display:
+                self.broken.say = crew.note = display.note
+                self.stop.before_end = crew.kill
+                local = self._runner(display, {}.__getitem__)
+                local.look_back(order.plan)
+                options = {"checkpoint_every_steps": order.checkpoint_every, "threads": order.threads}
+                setup = {
+                    "results": str(order.results),
+                    "root": None if order.root is None else str(order.root),
+                    "skip_corrupt": order.skip_corrupt,
+                    "sides": _sides(self.todo),
+                    "options": {**options, "weights": dict(order.weights)},
+                    "forget": dict(local.forget),
+                    "forgive": dict(local.forgive),
+                    "steal": order.steal,
+                }
+                crew.begin(setup)
+                shared = SharedRunner(crew, local, display, self.stop, estimator.seconds, order.fail_fast)
+                return begun, shared.run(order.plan)
+
+    def _open(self) -> None:
+        open_results(self.order.results)
+        self.order.record()
+
+    def _runner(
+        self,
+        display: PlainDisplay | RichDisplay,
+        load: "Callable[[str], Dataset]",
+        device: str = "cpu",
+        device_name: str = "",
+    ) -> LocalRunner:
+        order = self.order
+        return LocalRunner(
+            order.results,
+            load,
             display,
-            stop,
+            self.stop,
             device,
             device_name,
             RunOptions(
@@ -112,23 +184,25 @@ def compute(order: Order, say: Voice) -> int:
             fail_fast=order.fail_fast,
             force=order.force,
             retry_failed=order.retry_failed,
-            on_broken=broken,
+            on_broken=self.broken,
             steal=order.steal,
         )
-        summary = runner.run(order.plan)
-    show_end(summary, results, time.monotonic() - begun, order.force, say)
-    return summary.exit_code
+
+
+def _sides(cells: Iterable[Cell]) -> dict[str, int]:
+    """Data set -> the fewest pixels a side that the backbones of its cells can take."""
+    sides: dict[str, int] = {}
+    for cell in cells:
+        backbone = pretraining(cell.config)["backbone"]
+        sides[cell.source] = max(sides.get(cell.source, 0), backbone_stride(backbone))
+    return sides
 
 
 def _load(todo: Iterable[Cell], root: Path | None, skip_corrupt: bool, say: Voice) -> "dict[str, Dataset]":
     """Every data set that is needed, read before any work starts: what is wrong with one is said now."""
     # A cell whose data set is not loaded is one that is not computed.
-    sides: dict[str, int] = {}
-    for cell in todo:
-        backbone = pretraining(cell.config)["backbone"]
-        sides[cell.source] = max(sides.get(cell.source, 0), backbone_stride(backbone))
     loaded = {}
-    for name, side in sides.items():
+    for name, side in _sides(todo).items():
         try:
             data = datasets.load(name, root, skip_corrupt, min_side=side)
         except MemoryError as error:

@@ -11,6 +11,7 @@ import click
 import click.core
 
 from bench.errors import UsageError
+from bench.launch.workers.share import MOST, Jobs
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,6 +79,58 @@ def executor_options(function: F, default: str | bool = True) -> F:
     return function
 
 
+class _Number(click.ParamType):
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Jobs:
+        if isinstance(value, Jobs):
+            return value
+        if value == "auto":
+            return Jobs()
+        if not value.isdecimal() or not 1 <= int(value) <= MOST:
+            self.fail(f"{value!r} is neither a number of processes, 1 to {MOST}, nor auto", param, ctx)
+        return Jobs(int(value))
+
+
+def jobs_options(function: F) -> F:
+    """-j and --jobs-per-gpu."""
+    for option in (
+        click.option(
+            "--jobs-per-gpu",
+            type=click.IntRange(1, MOST),
+            metavar="N",
+            help="N processes on each GPU, each with one of the GPUs for its own.",
+        ),
+        click.option(
+            "-j",
+            "--jobs",
+            type=_Number(),
+            metavar="N|auto",
+            help="N processes here share the cells, and the threads; auto is as many as fit.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def jobs_of(given: Mapping[str, Any]) -> Jobs | None:
+    """How many processes, by `jobs_options`; None is this one alone.
+
+    Raises:
+        UsageError: the options contradict one another.
+    """
+    jobs, per_gpu = given["jobs"], given["jobs_per_gpu"]
+    if per_gpu is None:
+        return jobs
+    if jobs is not None:
+        raise UsageError("-j and --jobs-per-gpu both say how many processes there are: leave one out")
+    if given["device"] == "cpu":
+        raise UsageError(
+            "--jobs-per-gpu is for GPUs, and --device cpu for the processor: -j N has N processes there"
+        )
+    return Jobs(per_gpu=per_gpu)
+
+
 def typed(name: str) -> bool:
     """Whether an option was on the command line, and not from the environment or by default."""
     source = click.get_current_context().get_parameter_source(name)
@@ -124,6 +177,12 @@ def refuse_for_slurm(given: Mapping[str, Any]) -> None:
             "--time-budget is for cells that run here; a job's time is timeout_min of the profile, and a job that"
             " reaches it saves, is queued again and goes on"
         )
+    for name, flag in (("jobs", "-j"), ("jobs_per_gpu", "--jobs-per-gpu")):
+        if given.get(name) is not None:
+            raise UsageError(
+                f"{flag} is for cells that run here: jobs of SLURM run beside one another as it is, at most"
+                " slurm_array_parallelism of the profile at once"
+            )
     if not given.get("keep_going", True):
         raise UsageError(
             "--fail-fast is for cells that run here: jobs run beside one another and none waits for another's"

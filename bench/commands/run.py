@@ -13,6 +13,8 @@ from bench.commands.options import (
     data_option,
     executor_of,
     executor_options,
+    jobs_of,
+    jobs_options,
     json_option,
     refuse_for_slurm,
     results_option,
@@ -154,6 +156,7 @@ def _choice(names: Any) -> click.Choice:
     help="Of its convolutions and products; auto is bf16 where the device has units for it.",
 )
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads a cell.")
+@jobs_options
 @results_option
 @data_option
 @click.option("--download", is_flag=True, help="Fetch data sets that are missing, where a program can.")
@@ -183,6 +186,7 @@ def command(**given: Any) -> int:
     bench run -m all,!*-gan* -d cifar100 --preset full --time-budget 8h
     bench run -m supervised --pretrain-on cifar100 -d folder:birds
     bench run --table 1,3 -d cifar100@10% -s 3 --preset quick --dry-run
+    bench run -m all -d digits -s 3 -j auto
     bench run -m all -d cifar100 -s 5 --preset full --slurm --profile gpu
     """  # noqa: D301
     methods.load_plugins()
@@ -200,6 +204,7 @@ def command(**given: Any) -> int:
     where = executor_of(given)
     if where == "slurm":
         refuse_for_slurm(given)
+    jobs = jobs_of(given)
     if given["download"]:
         _download(given, selection, root, say)
     wanted = tables.request(given, selection, root) if given["tables"] else None
@@ -224,6 +229,7 @@ def command(**given: Any) -> int:
         record=lambda: (
             wanted.record(results, root) if wanted else asked.record(results, plan, selection, root)
         ),
+        jobs=jobs,
     )
     if where == "slurm":
         from bench.commands.dispatching import device_kind, dispatch, foresee

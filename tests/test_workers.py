@@ -1,0 +1,326 @@
+"""Cells shared by several processes of this machine: each once, and none lost with a process."""
+
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from bench.errors import UsageError, WorkersLost
+from bench.launch.control import Stop
+from bench.launch.workers.queue import Queue, Task
+from bench.launch.workers.share import (
+    CONTEXT_BYTES,
+    GIB,
+    WORKER_BYTES,
+    Jobs,
+    Machine,
+    num_workers,
+    threads_each,
+)
+from bench.processes import process_start
+from bench.records import load_runs, run_dir
+from tests.fake_trainer import load
+from tests.fake_worker import COMMAND, Board, Shared, a_plan
+from tests.survival import assert_same_study, bench, end, left_over, start, words
+
+PLAN, LONGER = a_plan(), a_plan(seeds=2)
+# Steps of pretrainings that are still under way when all else has been tried.
+SLOW = {group.pretrain.label: 100 for group in PLAN.groups}
+FIRST = "beta-vae digits seed 0 pretrain"
+
+
+@pytest.fixture
+def told(monkeypatch):
+    return lambda **said: monkeypatch.setenv("FAKE_WORKER", json.dumps(said))
+
+
+def attempts(results):
+    return {run.id: len(run.attempts) for run in load_runs(results)}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A folder whose files are in memory, where there is such: nothing here is about the disk."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-workers-", dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+def test_every_cell_is_computed_once_and_again_only_when_forced(results):
+    shared = Shared(PLAN, results, 3)
+    summary = shared.run()
+    assert (summary.exit_code, len(summary.of("done"))) == (0, len(PLAN))
+    assert attempts(results) == {cell.id: 1 for cell in PLAN.cells}
+    assert Counter(shared.board.begun) == Counter(cell.label for cell in PLAN.cells)
+    ends = [label for label, _ in shared.board.ended]
+    for group in PLAN.groups:
+        assert all(ends.index(group.pretrain.label) < ends.index(cell.label) for cell in group.dependents)
+    pids = {run.provenance["pid"] for run in load_runs(results)}
+    assert len(pids) <= 3
+    assert os.getpid() not in pids
+    assert left_over(results) == []
+
+    probe = PLAN.groups[0].dependents[0]
+    (run_dir(results, probe.id) / "result.json").unlink()
+    again = Shared(PLAN, results, 1)
+    assert again.run().exit_code == 0
+    assert again.board.begun == [probe.label]
+    assert Counter(state for _, state in again.board.ended) == {"kept": len(PLAN) - 1, "done": 1}
+
+    assert len(Shared(PLAN, results, force=True).run().of("done")) == len(PLAN)
+    assert attempts(results) == {cell.id: 2 + (cell is probe) for cell in PLAN.cells}
+
+
+def test_the_longest_chain_begins_first_and_what_a_pretraining_made_possible_goes_before():
+    cost = {cell.id: 1.0 + k for k, cell in enumerate(LONGER.cells)}
+    queue = Queue(lambda cell: cost[cell.id])
+    for group in LONGER.groups:
+        queue.add(Task(group, group.pretrain))
+    last = LONGER.groups[-1]
+    order = [queue.next()]
+    for cell in LONGER.groups[0].dependents:
+        queue.add(Task(LONGER.groups[0], cell))
+    order += [queue.next() for _ in range(len(queue))]
+    longest = [group.pretrain for group in reversed(LONGER.groups)]
+    assert [task.cell for task in order if task] == [
+        last.pretrain,
+        *reversed(LONGER.groups[0].dependents),
+        *longest[1:],
+    ]
+    assert queue.next() is None
+
+
+def test_a_worker_that_is_killed_costs_only_its_cell_which_another_takes_up(told, results):
+    told(deadly={FIRST: 1})
+    shared = Shared(PLAN, results)
+    summary = shared.run()
+    assert (summary.exit_code, len(summary.of("done"))) == (0, len(PLAN))
+    assert shared.board.lost == [FIRST]
+    (note,) = [note for note in shared.board.notes if "SIGKILL" in note]
+    assert FIRST in note
+    assert "2 workers" in note
+    assert any("taken over from process" in note for note in shared.board.notes)
+    assert attempts(results) == {cell.id: 1 + (cell.label == FIRST) for cell in PLAN.cells}
+
+
+def test_a_cell_that_kills_each_worker_is_given_up_and_the_others_are_computed(told, results):
+    told(deadly={FIRST: 9})
+    shared = Shared(PLAN, results)
+    summary = shared.run()
+    assert summary.exit_code == 1
+    (failed,) = summary.of("failed")
+    assert failed.cell.label == FIRST
+    assert "SIGKILL" in failed.reason
+    assert len(summary.of("skipped")) == 2
+    assert len(summary.of("done")) == len(PLAN) - 3
+    # Killed twice: the second time the run goes on with fewer, as memory may be short.
+    assert "goes on with 1 worker" in [note for note in shared.board.notes if "SIGKILL" in note][1]
+    told()
+    assert Shared(PLAN, results).run().exit_code == 0
+
+
+def test_workers_that_cannot_start_end_the_run_with_a_line(told, results):
+    told(stillborn=True)
+    with pytest.raises(WorkersLost, match="exit code 1: no torch here, before it was ready"):
+        Shared(PLAN, results).run()
+
+
+def test_a_failure_takes_only_what_needs_it_with_it_and_fail_fast_stops_all(told, results):
+    told(faults={FIRST: "no"})
+    summary = Shared(PLAN, results / "going").run()
+    assert (summary.exit_code, len(summary.of("done"))) == (1, len(PLAN) - 3)
+    assert {outcome.reason for outcome in summary.of("skipped")} == {"its pretraining failed: no"}
+    again = Shared(PLAN, results / "going")
+    assert (again.run().exit_code, again.board.begun) == (1, [])
+    told(faults={FIRST: "no"}, steps=SLOW | {FIRST: 1}, seconds=0.05)
+    fast = Shared(PLAN, results / "fast", fail_fast=True)
+    summary = fast.run()
+    assert summary.exit_code == 1
+    assert len(fast.board.begun) <= 2
+    assert not summary.of("done")
+
+
+def test_all_are_stopped_when_time_is_up_and_the_same_line_goes_on(told, results):
+    told(steps=SLOW, seconds=0.05)
+    stop = Stop()
+    board = Board(lambda _: len(board.begun) == 2 and stop.request("time"))
+    summary = Shared(PLAN, results, stop=stop, board=board).run()
+    assert (summary.exit_code, len(summary.of("stopped"))) == (3, 2)
+    stopped = [load(results, outcome.cell.id) for outcome in summary.of("stopped")]
+    assert {run.state for run in stopped} == {"interrupted"}
+    told()
+    again = Shared(PLAN, results).run()
+    assert (again.exit_code, len(again.of("done"))) == (0, len(PLAN))
+
+
+def test_who_stops_one_worker_stops_the_run(told, results):
+    told(steps=SLOW, seconds=0.05)
+    shared = Shared(PLAN, results)
+
+    def terminate(_):
+        busy = [worker for worker in shared.crew.workers if worker.task]
+        os.kill(busy[0].pid, signal.SIGTERM)
+
+    shared.board.on_start = terminate
+    summary = shared.run()
+    assert summary.exit_code == 130
+    assert len(summary.outcomes) <= 2
+
+
+def begun(results):
+    return sum(1 for _ in results.glob("runs/*/attempts/*/provenance.json"))
+
+
+def test_a_terminal_signals_all_of_its_processes_and_they_save_and_stop(told, results):
+    told(steps=SLOW, seconds=0.05)
+    process = subprocess.Popen(
+        [*COMMAND, str(results)], start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
+    while begun(results) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    out = process.communicate(timeout=30)[0]
+    assert (process.returncode, out.split()) == (130, ["0", "2"])
+    assert {run.status["state"] for run in load_runs(results)} == {"interrupted"}
+
+
+def test_workers_whose_parent_was_killed_save_and_end(told, results):
+    told(steps=SLOW, seconds=0.05)
+    process = subprocess.Popen([*COMMAND, str(results)], start_new_session=True, stdout=subprocess.DEVNULL)
+    while begun(results) < 2:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 20
+    while any(process_start(int(run.provenance["pid"])) for run in load_runs(results)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert {run.status["state"] for run in load_runs(results)} == {"interrupted"}
+    assert left_over(results) == []
+
+
+def test_a_second_signal_ends_the_workers_first(monkeypatch):
+    ended = []
+    monkeypatch.setattr(os, "_exit", lambda code: ended.append(code))
+    with Stop() as stop:
+        stop.before_end = lambda: ended.append("workers")
+        signal.raise_signal(signal.SIGTERM)
+        assert ended == []
+        signal.raise_signal(signal.SIGTERM)
+    assert ended == ["workers", 130]
+
+
+def test_each_worker_has_one_gpu_and_the_record_says_which(told, monkeypatch, results):
+    told(gpus=2, free=80 * GIB, steps={FIRST: 40}, seconds=0.05)
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/tmp/mps")
+    shared = Shared(PLAN, results, jobs=Jobs(per_gpu=1))
+    assert shared.run().exit_code == 0
+    found = [run.provenance["jobs"] for run in load_runs(results)]
+    assert {(jobs["workers"], jobs["mps"]) for jobs in found} == {(2, True)}
+    assert {jobs["gpu"] for jobs in found} == {"0", "1"}
+
+
+def test_a_gpu_gets_more_workers_once_a_cell_has_shown_what_memory_it_takes(told, results):
+    told(gpus=1, free=80 * GIB, memory=2 * GIB, cores=3)
+    shared = Shared(PLAN, results, jobs=Jobs())
+    assert shared.run().exit_code == 0
+    numbers = {run.provenance["jobs"]["workers"] for run in load_runs(results)}
+    assert numbers == {1, 3}
+
+
+def test_a_worker_computes_what_one_process_does_bit_for_bit(tmp_path):
+    from bench.cli import main
+
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    study = "beta-vae,random", 1, 1, "conv1-5"
+    process = start(words(shared, *study, "-j", "2"))
+    assert main(words(alone, *study)) == 0
+    code, out = end(process)
+    assert code == 0, out
+    assert "2 workers, each with 1 thread" in out
+    assert_same_study(shared, alone)
+    assert set(attempts(shared).values()) == {1}
+    assert left_over(shared) == []
+    (argv,) = {tuple(run.provenance["argv"][1:]) for run in load_runs(shared)}
+    assert argv[-2:] == ("-j", "2")
+
+
+@pytest.mark.slow
+def test_a_study_has_the_same_bits_with_any_number_of_workers_and_when_one_is_killed(tmp_path):
+    from bench.cli import main
+
+    study = "patchvae-gan-lw,supervised,random", 2, 4, "conv1-3,conv1-5", "--evaluate", "features,parts"
+    assert main(words(tmp_path / "alone", *study)) == 0
+    for number in (1, 2, 3):
+        code, out = bench(words(tmp_path / str(number), *study, "-j", str(number)))
+        assert code == 0, out
+        assert_same_study(tmp_path / str(number), tmp_path / "alone")
+        assert set(attempts(tmp_path / str(number)).values()) == {1}
+
+    killed = tmp_path / "killed"
+    process = start(words(killed, *study, "-j", "2"))
+    while not (saved := list(killed.glob("runs/*/attempts/*/checkpoint*"))):
+        assert process.poll() is None, end(process)
+        time.sleep(0.01)
+    victim = json.loads((saved[0].parent / "provenance.json").read_text())["pid"]
+    os.kill(victim, signal.SIGKILL)
+    code, out = end(process)
+    assert code == 0, out
+    assert f"a worker (process {victim}) was killed by SIGKILL" in out
+    assert_same_study(killed, tmp_path / "alone")
+    assert sorted(attempts(killed).values())[-2:] == [1, 2]
+    assert left_over(killed) == []
+
+
+def test_how_many_fit():
+    small = Machine(cores=8, memory=3 * WORKER_BYTES)
+    assert num_workers(Jobs(), small) == 3
+    assert num_workers(Jobs(), Machine(cores=2, memory=100 * GIB)) == 2
+    assert num_workers(Jobs(5), small) == 5
+    need = CONTEXT_BYTES + 3 * GIB
+    gpu = Machine("cuda", gpus=("0",), free=(4 * need + 1,), cores=16)
+    assert num_workers(Jobs(), gpu) == 1
+    assert num_workers(Jobs(), gpu, [2 * GIB]) == 4
+    assert num_workers(Jobs(), gpu, [GIB // 100]) == 6
+    assert num_workers(Jobs(), gpu, [400 * GIB]) == 1
+    assert num_workers(Jobs(per_gpu=3), Machine("cuda", gpus=("0", "1"), free=(1, 1))) == 6
+    with pytest.raises(UsageError, match="torch sees no GPU here"):
+        num_workers(Jobs(per_gpu=3), small)
+
+
+def test_threads_are_divided_unless_they_are_typed(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert [threads_each(Jobs(n), None) for n in (1, 2, 3, 16)] == [None, 4, 2, 1]
+    assert threads_each(Jobs(), None) == 1
+    assert threads_each(Jobs(4), 3) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("-j 0", "'0' is neither a number of processes, 1 to 1000, nor auto"),
+        ("-j two", "'two' is neither a number"),
+        ("-j 2 --jobs-per-gpu 2", "both say how many processes"),
+        ("--jobs-per-gpu 2 --device cpu", "-j N has N processes there"),
+        ("-j 2 --slurm", "slurm_array_parallelism"),
+        ("--jobs-per-gpu 2 --slurm", "slurm_array_parallelism"),
+    ],
+)
+def test_nonsense_is_refused_in_a_line_and_nothing_written(words, said, tmp_path, capsys):
+    from bench.cli import main
+
+    results = tmp_path / "results"
+    assert main(["run", "-m", "random", "--results", str(results), *words.split()]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert not results.exists()
