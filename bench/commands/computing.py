@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.commands.words import States, Voice, counts, show_end
 from bench.data import registry as datasets
@@ -140,13 +140,12 @@ class _Place:
                 self.stop.before_end = crew.kill
                 local = self._runner(display, {}.__getitem__)
                 local.look_back(order.plan)
-                options = {"checkpoint_every_steps": order.checkpoint_every, "threads": order.threads}
                 setup = {
                     "results": str(order.results),
                     "root": None if order.root is None else str(order.root),
                     "skip_corrupt": order.skip_corrupt,
                     "sides": _sides(self.todo),
-                    "options": {**options, "weights": dict(order.weights)},
+                    "options": self._options(),
                     "forget": dict(local.forget),
                     "forgive": dict(local.forgive),
                     "steal": order.steal,
@@ -158,6 +157,17 @@ class _Place:
     def _open(self) -> None:
         open_results(self.order.results)
         self.order.record()
+
+    def _options(self) -> dict[str, Any]:
+        """`RunOptions` of every cell, as JSON has them."""
+        order = self.order
+        return {
+            "checkpoint_every_steps": order.checkpoint_every,
+            "threads": order.threads,
+            "weights": dict(order.weights),
+            "speed": order.speed,
+            "precision": order.precision,
+        }
 
     def _runner(
         self,
@@ -174,13 +184,7 @@ class _Place:
             self.stop,
             device,
             device_name,
-            RunOptions(
-                checkpoint_every_steps=order.checkpoint_every,
-                threads=order.threads,
-                weights=order.weights,
-                speed=order.speed,
-                precision=order.precision,
-            ),
+            RunOptions(**self._options()),
             fail_fast=order.fail_fast,
             force=order.force,
             retry_failed=order.retry_failed,
