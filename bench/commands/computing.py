@@ -14,8 +14,6 @@ from bench.launch.control import RunOptions, Stop
 from bench.launch.device import resolve_device
 from bench.launch.local import LocalRunner
 from bench.launch.outcome import Summary
-from bench.launch.workers.crew import Crew
-from bench.launch.workers.runner import SharedRunner
 from bench.launch.workers.share import Jobs
 from bench.plan import Cell, Plan, pretraining, states
 from bench.progress import PlainDisplay, RichDisplay, make_display
@@ -124,6 +122,9 @@ class _Place:
 
     def compute_shared(self) -> tuple[float, Summary]:
         """By a crew of workers; see `compute`."""
+        from bench.launch.workers.crew import Crew
+        from bench.launch.workers.runner import SharedRunner
+
         order = self.order
         assert order.jobs is not None
         with Crew(order.jobs, len(self.todo), order.threads, self.say) as crew:
