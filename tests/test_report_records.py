@@ -1,5 +1,7 @@
 """A report's folder holds the records that it was made from."""
 
+import shutil
+
 import pytest
 
 from bench.cli import main
@@ -58,3 +60,25 @@ def test_packed_records_are_copied_and_left_alone_where_they_are_the_source(resu
     for out in ("elsewhere", "packed"):
         assert report(tmp_path / "packed", "--out", tmp_path / out) == 0
         assert (tmp_path / out / "records.parquet").read_bytes() == packed
+
+
+@pytest.mark.parametrize("few", [0, 1000])
+def test_results_may_begin_with_a_dash_and_lie_beside_folders_named_as_ours(
+    results, tmp_path, capsys, monkeypatch, few
+):
+    monkeypatch.setattr(beside, "FEW", few)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(results, "-results")
+    for name in ("bench", "models"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    assert report("--", "-results") == 0, capsys.readouterr().err
+    assert (tmp_path / "-results/report/records.parquet").is_file()
+
+
+def test_another_folder_is_advised_only_where_this_one_cannot_be_written(results, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert report(results, "--out", tmp_path / "file") == 2
+    assert "choose another folder with --out" in capsys.readouterr().err
+    assert report(results, "--baseline", "nobody", "--out", tmp_path / "out") == 2
+    assert "--out" not in capsys.readouterr().err

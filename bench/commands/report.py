@@ -111,15 +111,13 @@ def command(
         return _compare(make(), build(other, rule=rule, study=study), (other, results), out, as_json)
     from bench.packed import packed_beside
 
-    def made(records: Records) -> "tuple[Report, dict[str, Path]]":
-        with packed_beside(results, records.runs, out) as packed:
-            report = make(records)
-            paths = write(report, out)
-        return report, {**paths, "parquet": packed}
-
     with _without_collection():
         records = read(results)
-        report, paths = _written(lambda: made(records))
+        with contextlib.ExitStack() as stack:
+            packed = stack.enter_context(packed_beside(results, records.runs, out))
+            report = make(records)
+            paths = {**_written(lambda: write(report, out)), "parquet": packed}
+            _written(stack.close)
     if as_json:
         tables = tuple(dataclasses.replace(table, figures=()) for table in report.tables)
         bare = dataclasses.replace(report, tables=tables, details={}, confusions={})

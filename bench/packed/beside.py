@@ -40,9 +40,14 @@ def packed_beside(results: Path, runs: Sequence[Run], out: Path) -> Iterator[Pat
         elif not (target.exists() and target.samefile(source)):
             _copy(source, target)
         return
-    words = ["pack", str(results), "--to", str(target), "--no-pictures", "--predictions", "first"]
+    words = ["pack", "--to", str(target), "--no-pictures", "--predictions", "first", "--", str(results)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        # -P, or what lies in the working folder, such as a folder `models`, would be taken for ours.
+        [sys.executable, "-P", "-m", "bench", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
     )
     try:
         yield target

@@ -8,6 +8,7 @@ from bench.report.panel import cell_runs, value_of
 from bench.report.sheets import WEIGHTED, Sheet
 from bench.report.words import seed_text
 from bench.stats import SeedPair
+from bench.studies.metrics import Metric
 
 
 def gaps(sheet: Sheet, rows: Sequence[Row], pairs: list[SeedPair]) -> Iterable[Gap]:
@@ -31,7 +32,9 @@ def gaps(sheet: Sheet, rows: Sequence[Row], pairs: list[SeedPair]) -> Iterable[G
                 for pair in expected or [(seed, seed) for seed in sorted(pretrains)]:
                     if pair in have and value_of(have[pair], column.rule, column.unit) is not None:
                         continue
-                    state, detail, run_id = _why(have.get(pair), pretrains.get(pair[0]))
+                    state, detail, run_id = _why(
+                        have.get(pair), pretrains.get(pair[0]), column.rule, column.unit
+                    )
                     lines.setdefault((state, detail), {}).setdefault(column.title, []).append((pair, run_id))
             where = panel.title if len(sheet.panels) > 1 else ""
             yield from _gap_lines(row.label, where, lines, len(own), pairs)
@@ -56,11 +59,15 @@ def _gap_lines(
             yield Gap(label, place, text, state, detail, tuple(sorted(ids)))
 
 
-def _why(probe: Run | None, pretrain: Run | None) -> tuple[str, str, str]:
+def _why(probe: Run | None, pretrain: Run | None, rule: str, metric: Metric) -> tuple[str, str, str]:
     """(state, detail, run id) of a cell without a number."""
     if probe is not None:
         if probe.state == "done":
-            return "no such rule", "this run knows other rules only", probe.id
+            if metric.probed and rule not in ((probe.result or {}).get("rules") or {}):
+                return "no such rule", "this run knows other rules only", probe.id
+            if not metric.probed and metric.name not in ((probe.result or {}).get("metrics") or {}):
+                return "not measured", "this evaluation gives none here", probe.id
+            return "no number", "what came out is not finite", probe.id
         return _state(probe, "probe" if probe.config["kind"] == "probe" else str(probe.config["evaluation"]))
     if pretrain is not None and pretrain.state != "done":
         return _state(pretrain, "pretraining")

@@ -1,5 +1,6 @@
 """What a table is made of: panels of runs that may stand side by side, their rows, a run's number."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -171,7 +172,7 @@ def cell_runs(row: RowRuns, freeze: str | None, metric: Metric) -> dict[SeedPair
 
 
 def value_of(run: Run, rule: str, metric: Metric) -> float | None:
-    """A run's number, as records hold it; None while it has none.
+    """A run's number, as records hold it; None while it has none, or where what came out is not finite.
 
     Args:
         run: a probe, or an evaluation.
@@ -181,7 +182,7 @@ def value_of(run: Run, rule: str, metric: Metric) -> float | None:
     result = run.result or {}
     found = (result.get("rules") or {}).get(rule) if metric.probed else result.get("metrics")
     number = (found or {}).get(metric.name)
-    return float(number) if isinstance(number, int | float) else None
+    return float(number) if isinstance(number, int | float) and math.isfinite(number) else None
 
 
 def scores_of(runs: Mapping[SeedPair, Run], rule: str, metric: Metric) -> Scores:

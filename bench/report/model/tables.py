@@ -156,7 +156,7 @@ class Gap:
         row: label of the row.
         column: title of the column, "" for all of the table's.
         seeds: a text such as "0-2" or "0 (probe seed 1)".
-        state: "missing", "running", "interrupted", "failed" or "no such rule".
+        state: "missing", "running", "interrupted", "failed", "no such rule", "not measured" or "no number".
         detail: the error of a failed run.
         runs: ids of the runs concerned.
     """
