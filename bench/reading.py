@@ -26,6 +26,11 @@ def read_at_once(path: str | os.PathLike[str]) -> bytes:
         os.close(handle)
 
 
+def as_object(value: Any) -> dict[str, Any]:
+    """A JSON object; {} for whatever else stands in its place."""
+    return value if isinstance(value, dict) else {}
+
+
 def rows_of(text: bytes) -> tuple[list[dict[str, Any]], int]:
     """The rows of a file of JSON lines, and the number of the first line that is broken; 0 where none is."""
     lines = text.splitlines(keepends=True)

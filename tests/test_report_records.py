@@ -6,6 +6,7 @@ import pytest
 
 from bench.cli import main
 from bench.packed import beside
+from bench.records import load_runs
 from tests.synthetic_runs import Runs
 
 METHODS, POINTS = ("beta-vae", "patchvae"), ("conv1", "conv1-5")
@@ -41,21 +42,45 @@ def test_many_records_are_packed_by_a_process_of_their_own_into_the_same_bytes(
     ).read_bytes()
 
 
-def test_what_that_process_refuses_is_one_line(results, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(beside, "FEW", 0)
+@pytest.mark.parametrize("few", [0, 1000])
+def test_what_is_no_parquet_file_is_left_alone_and_nothing_is_written(
+    results, tmp_path, capsys, monkeypatch, few
+):
+    monkeypatch.setattr(beside, "FEW", few)
     target = tmp_path / "out/records.parquet"
     target.parent.mkdir()
     target.write_text("mine")
     assert report(results, "--out", target.parent) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(
-        f"bench: error: {target} cannot be written: --to {target} is there already and no Parq"
-    )
+    assert line == f"bench: error: {target} is there already and no Parquet file: it is left alone"
+    assert [path.name for path in target.parent.iterdir()] == ["records.parquet"]
     assert target.read_text() == "mine"
 
 
+def test_records_that_change_while_the_report_is_made_are_packed_as_it_has_them(
+    results, tmp_path, monkeypatch
+):
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    monkeypatch.setattr(beside, "FEW", 0)
+    runs = load_runs(copy)
+    with beside.packed_beside(copy, runs[:-1], tmp_path / "out") as target:
+        pass
+    assert [run.id for run in load_runs(target)] == [run.id for run in runs[:-1]]
+
+
+def test_packed_records_with_pictures_are_packed_without(results, tmp_path, capsys):
+    source = tmp_path / "packed/records.parquet"
+    main(["pack", str(results), "--to", str(source)])
+    assert any("reconstructions" in run.array_names for run in load_runs(source))
+    report(source, "--out", tmp_path / "out")
+    found = load_runs(tmp_path / "out/records.parquet")
+    assert len(found) == len(load_runs(source))
+    assert not any("reconstructions" in run.array_names for run in found)
+
+
 def test_packed_records_are_copied_and_left_alone_where_they_are_the_source(results, tmp_path, capsys):
-    main(["pack", str(results), "--to", str(tmp_path / "packed/records.parquet")])
+    main(["pack", str(results), "--no-pictures", "--to", str(tmp_path / "packed/records.parquet")])
     packed = (tmp_path / "packed/records.parquet").read_bytes()
     for out in ("elsewhere", "packed"):
         assert report(tmp_path / "packed", "--out", tmp_path / out) == 0

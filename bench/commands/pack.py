@@ -47,11 +47,12 @@ def command(
     """
     source = chosen_results(given, results)
     target = user_path(to) or to
-    _check_target(target)
+    from bench.packed import check_target, write_packed
+
+    check_target(target)
     runs = load_runs(source)
     if not runs:
         raise UsageError(f"no runs in {source}: `bench run --results` makes them")
-    from bench.packed import write_packed
     from bench.packed.predictions import Kept
 
     left_out = frozenset(without) | (PICTURES if no_pictures else frozenset())
@@ -63,12 +64,3 @@ def command(
     each = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     click.echo(f"{target}: {counted(len(runs), 'run')} ({each}), {size / 1e6:.2f} MB")
     return 0
-
-
-def _check_target(path: Path) -> None:
-    if path.is_dir():
-        raise UsageError(f"--to {path} is a folder: name a file, such as {path / 'records.parquet'}")
-    if path.exists():
-        with path.open("rb") as file:
-            if file.read(4) != b"PAR1":
-                raise UsageError(f"--to {path} is there already and no Parquet file: it is left alone")

@@ -21,7 +21,7 @@ from bench.studies.load import DEFAULT, load_study
 from models import registry as methods
 
 if TYPE_CHECKING:
-    from bench.report import Report
+    from bench.report import Records, Report
 
 RULES = ("last", "val", "best-test")
 Written = TypeVar("Written")
@@ -170,18 +170,21 @@ def _forgive() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
-def _watch(results: Path, out: Path, port: int, make: "Callable[[], Report]") -> int:
+def _watch(results: Path, out: Path, port: int, make: "Callable[[Records], Report]") -> int:
     import threading
 
-    from bench.report import write
+    from bench.packed import packed_beside
+    from bench.report import read, write
     from bench.report.build import FILES
     from bench.report.page import render
     from bench.report.watch import HOST, VERSION, Watcher, server
 
     def anew(version: str) -> bytes:
-        report = make()
-        # What lies on the disk is for a reader without a server, so it asks none.
-        write(report, out)
+        records = read(results)
+        with packed_beside(results, records.runs, out):
+            report = make(records)
+            # What lies on the disk is for a reader without a server, so it asks none.
+            write(report, out)
         return render(report, refresh=VERSION, version=version).encode()
 
     watcher = Watcher(packed_file(results) or results, anew, lambda text: click.echo(text, err=True))

@@ -8,10 +8,20 @@ pyarrow, whose version Parquet writes into the file). What would name a machine 
     pandas.read_parquet("records.parquet", columns=["method", "dataset", "freeze", "seed", "top1_last"])
 """
 
-from bench.packed.beside import packed_beside
+from bench.packed.beside import check_target, packed_beside
 from bench.packed.predictions import Kept
 from bench.packed.read import PackedRun, load_packed
 from bench.packed.scrub import scrub, scrub_text
 from bench.packed.write import pack, write_packed
 
-__all__ = ["Kept", "PackedRun", "load_packed", "pack", "packed_beside", "scrub", "scrub_text", "write_packed"]
+__all__ = [
+    "Kept",
+    "PackedRun",
+    "check_target",
+    "load_packed",
+    "pack",
+    "packed_beside",
+    "scrub",
+    "scrub_text",
+    "write_packed",
+]

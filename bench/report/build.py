@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import UsageError, choice_error
 from bench.files import write_bytes
+from bench.reading import as_object
 from bench.records import Run, load_runs
 from bench.report import captions
 from bench.report.baseline import check_baseline
@@ -220,9 +221,9 @@ def _sources(runs: Sequence[Run]) -> tuple[Source, ...]:
         if run.result is None:
             continue
         p = run.provenance
-        git = p.get("git") or {}
+        git = as_object(p.get("git"))
         commit = str(git.get("commit") or "")[:12] + (" (edited)" if git.get("dirty") else "")
-        versions = p.get("versions") or {}
+        versions = as_object(p.get("versions"))
         shown = ", ".join(
             f"{name} {versions[name]}" for name in ("python", "torch", "timm") if versions.get(name)
         )

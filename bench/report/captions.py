@@ -122,7 +122,7 @@ def caption(sheet: Sheet, usual: int) -> str:
             f": mean over n = {usual} pretraining seeds ± half width of its 95 % t interval (test set fixed)."
         )
     elif usual == 1:
-        what += ": one pretraining seed, hence no interval."
+        what += ": one pretraining seed unless n is given, hence no interval."
     else:
         what += ": nothing is done yet."
     schedules = list(dict.fromkeys(schedule(panel) for panel in sheet.panels))

@@ -8,6 +8,7 @@ import numpy as np
 
 from bench.packed.scrub import command
 from bench.plan import label
+from bench.reading import as_object
 from bench.records import Run
 from bench.report.captions import device_name
 from bench.report.epochs import curve
@@ -47,7 +48,7 @@ def _detail(run: Run) -> RunDetail:
         if isinstance(value, int | float) and name in METRICS:
             unit = METRICS[name].unit
             values.append((METRICS[name].title, f"{number(value, METRICS[name])} {unit}".strip()))
-    git = provenance.get("git") or {}
+    git = as_object(provenance.get("git"))
     commit = str(git.get("commit") or "")[:12] + (" (edited)" if git.get("dirty") else "")
     argv = provenance.get("argv")
     facts = {
@@ -58,8 +59,10 @@ def _detail(run: Run) -> RunDetail:
         "threads": str(provenance.get("threads") or ""),
         "precision": in_words(provenance.get("speed")),
         "started": str(provenance.get("started") or ""),
-        "time": seconds(float(result["seconds"])) if result.get("seconds") else "",
-        "data": str((provenance.get("data") or {}).get("fingerprint") or "")[:16],
+        "time": seconds(float(spent))
+        if isinstance(spent := result.get("seconds"), int | float) and spent
+        else "",
+        "data": str(as_object(provenance.get("data")).get("fingerprint") or "")[:16],
         "weights": str(result.get("weights") or "")[:16],
     }
     return RunDetail(

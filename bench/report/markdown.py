@@ -69,7 +69,7 @@ def _heads(group: Group) -> list[str]:
 def render_claim(claim: Claim) -> str:
     """One claim as an item of a list, its differences below it."""
     quote = f"*“{escape(claim.quote)}”*" if claim.quote else ""
-    where = f"(section {escape(claim.where)})" if claim.where else ""
+    where = f"({escape(claim.place)})" if claim.where else ""
     said = " ".join(part for part in (quote, where, escape(claim.note)) if part)
     lines = [f"- **{verdict_title(claim)}**: {escape(claim.text)} {escape(evidence(claim))}"]
     lines += [f"  {said}"] if said else []

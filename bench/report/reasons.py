@@ -81,5 +81,6 @@ def _advice(run: Sequence[stats.Contrast]) -> str:
         return "no number of seeds would tell at the differences seen"
     more = [one.seeds_needed for one in run if one.seeds_needed is not None and one.seeds_needed > one.n]
     if more:
-        return f"about {count(max(more), 'seed')} would tell, at the differences seen"
+        what = "" if len(run) == 1 else " each difference"
+        return f"about {count(max(more), 'seed')} would tell{what}, at the differences seen"
     return "what is seen is as expected, and still within the noise"

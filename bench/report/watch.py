@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
 from bench.run_folder import METRICS, RESULT, STATUS
 
 # Records change with every epoch of every cell; a report takes seconds.
@@ -84,7 +84,7 @@ class Watcher:
         begun = time.monotonic()
         try:
             self.page = self.render(found)
-        except (BenchError, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # Whatever half a record does, the next may be whole.
             # Said once; what was read in the midst of a change is read again after the next.
             self.say(f"the report stays as it was: {' '.join(str(error).split())}")
             return False

@@ -130,7 +130,8 @@ class Contrast:
     @property
     def test_set_forbids(self) -> bool:
         """No number of seeds would do: the test set's own error, the root of `test_variance`, is too large."""
-        return self.by_image and self.seeds_needed is None and self.difference != self.bound
+        small = (self.test_variance or 0.0) == 0.0
+        return self.by_image and self.seeds_needed is None and self.difference != self.bound and not small
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ class Split:
 def split(pairs: Sequence[Pair]) -> Split | None:
     """Where the variance of the difference a - b comes from, of one pair of rows or of the mean over several.
 
-    Of one pair it is `variance_components(a, b).shares()`; the interval of `measure` is of the same variance. From
+    Of one pair it is `variance_components(a, b).shares()`; the interval of `measure` is of the same variance, or of
+    less where the probe seeds are estimated to vary by more than the seeds' means do. From
     few seeds every share is a guess: Var(pretraining seed) from three has a 95 % interval of a quarter to forty times
     itself.
 

@@ -90,3 +90,8 @@ class Claim:
     average: bool = False
     overall: Comparison | None = None
     datasets_run: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """`where` in words: a number is a section's."""
+        return f"section {self.where}" if self.where[:1].isdigit() else self.where
