@@ -1,5 +1,6 @@
 """A report's folder holds the records that it was made from."""
 
+import json
 import shutil
 
 import pytest
@@ -107,3 +108,18 @@ def test_another_folder_is_advised_only_where_this_one_cannot_be_written(results
     assert "choose another folder with --out" in capsys.readouterr().err
     assert report(results, "--baseline", "nobody", "--out", tmp_path / "out") == 2
     assert "--out" not in capsys.readouterr().err
+
+
+def test_facts_of_another_kind_than_they_should_be_are_left_out(results, tmp_path, capsys):
+    copy = tmp_path / "results"
+    shutil.copytree(results, copy)
+    for run in load_runs(copy):
+        assert run.attempt_dir
+        path = run.attempt_dir / "provenance.json"
+        path.write_text(json.dumps({**run.provenance, "git": "x", "versions": 3, "data": [1], "argv": "y"}))
+    for path in copy.glob("runs/*/result.json"):
+        found = json.loads(path.read_text())
+        path.unlink()
+        path.write_text(json.dumps({**found, "seconds": "fast"}))
+    assert report(copy, "--out", tmp_path / "out") == 0
+    assert "β-VAE" in (tmp_path / "out/tables.md").read_text()

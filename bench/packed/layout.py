@@ -7,6 +7,7 @@ from bench.config import schedule
 from bench.data.fractions import typed_name
 from bench.files import dumps
 from bench.packed.scrub import scrub, scrub_status
+from bench.reading import as_object
 
 if TYPE_CHECKING:
     import pyarrow
@@ -94,7 +95,7 @@ def row(run: "Run") -> dict[str, Any]:
         },
         "metrics": [(key, float(v)) for key, v in (found.get("metrics") or {}).items() if _number(v) is not None],
         "seconds": _number(found.get("seconds")),
-        "commit": _text((provenance.get("git") or {}).get("commit")),
+        "commit": _text(as_object(provenance.get("git")).get("commit")),
         "source_hash": _text(provenance.get("source_hash")),
         "device": _text(provenance.get("device")),
         "started": _text(provenance.get("started")),

@@ -125,7 +125,7 @@ def _row(sheet: Sheet, row: SheetRow, pairs: list[SeedPair]) -> Row:
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
-    known = [float(v) for v in values if v is not None]
+    known = [float(v) for v in values if isinstance(v, int | float)]
     return sum(known) / len(known) if known else None
 
 
