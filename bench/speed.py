@@ -28,12 +28,16 @@ class Speed:
 
     Attributes:
         flat_update: one fused Adam over parameters that lie in one piece of memory, in place of a loop over them.
+        winograd: convolutions with fewer products, in fp32 on a processor; see `bench.winograd`.
+        keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.
         precision: of convolutions and matrix products; weights, their updates and the losses stay fp32.
         compile: compile each phase's loss with its gradient: never, when the steps to go pay for it, or at once.
         graph: capture the whole step into a CUDA graph.
     """
 
     flat_update: bool = False
+    winograd: bool = False
+    keep_memory: bool = False
     precision: Precision = "fp32"
     compile: Compile = "never"
     graph: bool = False
@@ -42,6 +46,10 @@ class Speed:
         for name, allowed in (("precision", get_args(Precision)), ("compile", get_args(Compile))):
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
+        if self.winograd and self.compile != "never":
+            raise ValueError(
+                "winograd calls C, which no compiler of torch sees through: compile must be never"
+            )
 
     @property
     def plain(self) -> bool:
@@ -72,7 +80,11 @@ def in_words(row: Mapping[str, Any] | None) -> str:
     """What a provenance says of the switches: "bf16; flat update, compiled if it pays"; "" where it says nothing."""
     if not row:
         return ""
-    names = {"flat_update": "flat update", "graph": "captured graph"}
+    names = {
+        "flat_update": "flat update",
+        "winograd": "Winograd's convolutions",
+        "graph": "captured graph",
+    }
     words = [text for name, text in names.items() if row.get(name)]
     if row.get("compile") not in (None, "never"):
         words.append("compiled" if row["compile"] == "always" else "compiled if it pays")
@@ -114,8 +126,10 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
     return Speed(
         flat_update=kind in ("cpu", "cuda"),
         precision="bf16" if precision == "bf16" else "fp32",
-        compile="if-it-pays" if kind in ("cpu", "cuda") else "never",
-        graph=kind == "cuda",
+        winograd=kind == "cpu" and precision == "fp32",
+        keep_memory=kind == "cpu",
+        # On processors it gained nothing (docs/performance.md).
+        compile="if-it-pays" if kind == "cuda" else "never",
     )
 
 
@@ -132,7 +146,8 @@ def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") 
         speed = replace(speed, precision="bf16" if precision == "bf16" else "fp32")
     elif speed.precision == "bf16" and not has_bf16(device):
         speed = replace(speed, precision="fp32")
-    return speed if device.startswith("cuda") else replace(speed, graph=False)
+    on_cpu = device == "cpu"
+    return replace(speed, graph=speed.graph and not on_cpu, winograd=speed.winograd and on_cpu)
 
 
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:

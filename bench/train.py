@@ -1,11 +1,13 @@
 """Pretraining: one method, one seed, from a configuration to weights. Exactly resumable after any step."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from bench.build import build_method, load_optimizer_state, module_state, optimizer_state, under
+from bench.compiled import NoCompiler
 from bench.data.arrays import Dataset
 from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
 from bench.engines import PlainEngine, draw, train_step, updated_names
@@ -13,7 +15,9 @@ from bench.errors import Diverged, UsageError
 from bench.flat import FlatAdam
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
+from bench.memory import keep_freed_memory
 from bench.speed import Speed
+from bench.winograd import replace_convolutions
 from models import registry
 from models.method import Batch, Method
 
@@ -60,6 +64,7 @@ def pretrain(
     source = data.train if row.labels else data.pool
     method = build_method(config, len(data.classes)).to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     method.train()
+    _prepare(method, options.switches, attempt.note)
     pixels = Pixels(source, where, settings["scale"])
     steps = _Steps(method, pixels, settings, seed, options.switches)
     means = EpochMeans(where)
@@ -153,6 +158,17 @@ class _Steps:
         self.done += 1
         self.images += count
         return values, count
+
+
+def _prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
+    """Have the method's layers computed as the switches say; what cannot be had here is said, and stays plain."""
+    if speed.keep_memory:
+        keep_freed_memory()
+    if speed.winograd:
+        try:
+            replace_convolutions(method)
+        except NoCompiler as error:
+            note(f"convolutions stay plain: {error}")
 
 
 def _optimizer(method: Method, settings: dict[str, Any], speed: Speed) -> torch.optim.Optimizer | FlatAdam:

@@ -38,7 +38,7 @@ COMPUTE = {
     "streams",
     "train",
 }
-COMPUTE |= {"data.batches", "evaluate"}
+COMPUTE |= {"data.batches", "evaluate", "winograd"}
 _EVALUATIONS = (
     "features",
     "linear",

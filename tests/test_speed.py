@@ -54,14 +54,17 @@ def test_a_provenance_without_switches_is_the_plain_path(row):
 
 
 def test_what_is_recorded_is_read_back_and_a_switch_of_a_later_version_is_left_out():
-    some = Speed(True, "bf16", "always")
+    some = Speed(flat_update=True, precision="bf16", compile="always")
     assert from_json({**some.as_json(), "warp": 9}) == some
 
 
 def test_in_words():
     assert in_words(None) == ""
     assert in_words(PLAIN.as_json()) == "fp32; plain"
-    assert in_words(Speed(True, "bf16", "if-it-pays").as_json()) == "bf16; flat update, compiled if it pays"
+    assert (
+        in_words(Speed(flat_update=True, precision="bf16", compile="if-it-pays").as_json())
+        == "bf16; flat update, compiled if it pays"
+    )
 
 
 class Switches(FakeTrainer):

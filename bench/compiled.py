@@ -1,0 +1,81 @@
+"""C compiled on the machine that runs it, once, and loaded; whoever asks has a plain way for where that fails."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+from pathlib import Path
+
+FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-std=gnu11")
+SECONDS = 120
+
+
+class NoCompiler(Exception):
+    """There is no C compiler, or it does not compile this; the text says which."""
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: `BENCH_CACHE`, else the user's cache."""
+    given = os.environ.get("BENCH_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "bench"
+
+
+@functools.cache
+def compiler() -> tuple[str, str]:
+    """Path and version of the C compiler.
+
+    Raises:
+        NoCompiler: there is none.
+    """
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        path = shutil.which(name) if name else None
+        if path:
+            done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=SECONDS)
+            if done.returncode == 0:
+                return path, done.stdout.partition("\n")[0]
+    raise NoCompiler("no C compiler (cc, gcc, clang) was found")
+
+
+def _instructions() -> str:
+    """What this processor can do: the folder of compiled code may be shared by unlike machines of one name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.node()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.node())
+
+
+def load_library(name: str, source: str) -> ctypes.CDLL:
+    """Compile C and load it; what this machine has compiled before is taken from its cache.
+
+    Raises:
+        NoCompiler: there is no compiler, or it fails, or what it makes cannot be loaded.
+    """
+    try:
+        path, version = compiler()
+        words = (source, version, _instructions(), sysconfig.get_platform(), *FLAGS)
+        key = hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{name}-{key}.so"
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as work:
+                code, made = Path(work, f"{name}.c"), Path(work, f"{name}.so")
+                code.write_text(source)
+                line = [path, *FLAGS, str(code), "-o", str(made)]
+                done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS)
+                if done.returncode:
+                    raise NoCompiler(f"{path} fails: {done.stderr.strip()[:200]}")
+                # Several processes may compile at once; each puts a whole file in place.
+                made.replace(target)
+        return ctypes.CDLL(str(target))
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoCompiler(str(error)) from error

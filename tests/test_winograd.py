@@ -1,0 +1,169 @@
+"""Convolutions with fewer products are the same convolutions: values, both gradients, and what trains on them."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bench import winograd
+from bench.checkpoint import read_tensors
+from bench.compiled import NoCompiler, compiler, load_library
+from bench.errors import Diverged, Interrupted
+from bench.minimal_filters import THREE, TILE, TWO
+from bench.speed import Speed
+from bench.winograd import replace_convolutions
+from tests.learning import MemoryAttempt, make_method, pretrain_config
+from tests.test_train import StopAfter, rows, run
+
+# Relative to the largest entry; the plain convolutions' own is 1e-6.
+ERROR = 2e-5
+SWITCHES = Speed(flat_update=True, winograd=True, keep_memory=True)
+
+
+@pytest.fixture
+def compiled():
+    try:
+        compiler()
+    except NoCompiler as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("matrices", "taps"), [(THREE, 3), (TWO, 2)])
+def test_the_matrices_give_a_filters_output_exactly(matrices, taps):
+    a, g, b = (np.array(m, dtype=object) for m in matrices)
+    draw = np.random.default_rng(0)
+    for _ in range(5):
+        d = np.array([Fraction(int(v)) for v in draw.integers(-99, 99, TILE + taps - 1)], dtype=object)
+        f = np.array([Fraction(int(v)) for v in draw.integers(-99, 99, taps)], dtype=object)
+        expected = [sum(f[k] * d[i + k] for k in range(taps)) for i in range(TILE)]
+        assert list(a @ ((g @ f) * (b @ d))) == expected
+
+
+LAYERS = {
+    "3x3 at 8x8": (nn.Conv2d(16, 24, 3, 1, 1, bias=False), 8),
+    "3x3 at 4x12": (nn.Conv2d(8, 16, 3, 1, 1), (4, 12)),
+    "transposed at 4x4": (nn.ConvTranspose2d(16, 8, 4, 2, 1, bias=False), 4),
+    "transposed at 8x12": (nn.ConvTranspose2d(8, 16, 4, 2, 1), (8, 12)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format], ids=str)
+def test_output_and_gradients_are_those_of_the_plain_layer_in_fp64(name, memory, compiled):
+    layer, side = LAYERS[name]
+    torch.manual_seed(0)
+    sides = (side, side) if isinstance(side, int) else side
+    image = torch.randn(3, layer.in_channels, *sides).to(memory_format=memory).requires_grad_()
+    fast = nn.Sequential(type(layer)(**_arguments(layer))).to(memory_format=memory)
+    assert replace_convolutions(fast) == 1
+    ours = fast(image)
+    wanted = [image, *fast.parameters()]
+    doubles = [t.detach().double().requires_grad_() for t in wanted]
+    if isinstance(layer, nn.Conv2d):
+        theirs = F.conv2d(*doubles, padding=1)
+    else:
+        theirs = F.conv_transpose2d(*doubles, stride=2, padding=1)
+    pull = torch.randn(theirs.shape)
+    grads = torch.autograd.grad(ours, wanted, pull)
+    expected = torch.autograd.grad(theirs, doubles, pull.double())
+    for one, other in zip((ours, *grads), (theirs, *expected), strict=True):
+        assert one.shape == other.shape
+        assert (one - other).abs().max() <= ERROR * other.abs().max()
+
+
+def _arguments(layer):
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding")
+    return {**{n: getattr(layer, n) for n in names}, "bias": layer.bias is not None}
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (nn.Conv2d(8, 8, 3, 2, 1), 8),
+        (nn.Conv2d(8, 8, 1), 8),
+        (nn.Conv2d(3, 8, 3, 1, 1), 8),
+        (nn.Conv2d(8, 8, 3, 1, 1, groups=2), 8),
+        (nn.ConvTranspose2d(8, 3, 4, 2, 1), 8),
+        (nn.ConvTranspose2d(8, 8, 4, 2, 1, output_padding=1), 8),
+        (nn.Conv2d(8, 8, 3, 1, 1), 6),
+        (nn.ConvTranspose2d(8, 8, 4, 2, 1), 5),
+    ],
+    ids=str,
+)
+def test_a_layer_or_an_image_that_does_not_fit_takes_the_plain_way_bit_for_bit(layer, size, compiled):
+    image = torch.randn(2, layer.in_channels, size, size)
+    expected = layer(image)
+    replace_convolutions(nn.Sequential(layer))
+    assert torch.equal(layer(image), expected)
+
+
+def test_the_convolutions_of_the_papers_networks_are_found(compiled):
+    assert replace_convolutions(make_method("patchvae")) == 12
+    assert replace_convolutions(make_method("beta-vae")) == 9
+    assert replace_convolutions(make_method("supervised")) == 7
+
+
+def test_what_is_not_finite_stays_so(compiled):
+    layer = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, bias=False))
+    replace_convolutions(layer)
+    image = torch.zeros(1, 8, 8, 8)
+    image[0, 0, 5, 5] = float("nan")
+    assert layer(image)[0, 0, 5, 5].isnan()
+
+
+@pytest.mark.parametrize("name", ["patchvae-gan", "supervised"])
+def test_stopped_after_any_step_a_fast_run_ends_bit_for_bit_alike_and_near_the_plain_one(
+    name, tmp_path, compiled
+):
+    """Losses to 1 % over four steps; that of more steps and seeds is measured in docs/performance.md."""
+    config = pretrain_config(name, epochs=2, batch_size=20, flip=True)
+    whole, parts, plain = (MemoryAttempt(tmp_path / word) for word in ("whole", "parts", "plain"))
+    run(config, whole, switches=SWITCHES)
+    for _ in range(3):
+        with pytest.raises(Interrupted):
+            run(config, parts, StopAfter(1), switches=SWITCHES)
+    run(config, parts, switches=SWITCHES)
+    assert rows(parts) == rows(whole)
+    run(config, plain)
+    for ours, theirs in zip(rows(whole), rows(plain), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-2, abs=0.03)
+    models = [read_tensors(tmp_path / word / "model.safetensors")[0] for word in ("whole", "parts", "plain")]
+    assert all(torch.equal(models[0][key], value) for key, value in models[1].items())
+    assert any(not torch.equal(models[0][key], value) for key, value in models[2].items())
+
+
+def test_a_fast_run_that_diverges_says_so(tmp_path, compiled):
+    with pytest.raises(Diverged):
+        run(pretrain_config("beta-vae", lr=1e6, epochs=4), MemoryAttempt(tmp_path), switches=SWITCHES)
+
+
+def test_without_a_compiler_the_run_is_plain_and_says_so(tmp_path, monkeypatch):
+    def missing():
+        raise NoCompiler("no C compiler")
+
+    monkeypatch.setattr(winograd, "library", missing)
+    config = pretrain_config("supervised", epochs=1, batch_size=20)
+    attempt, plain = MemoryAttempt(tmp_path / "a"), MemoryAttempt(tmp_path / "b")
+    run(config, attempt, switches=Speed(winograd=True))
+    run(config, plain)
+    assert attempt.notes == ["convolutions stay plain: no C compiler"]
+    assert rows(attempt) == rows(plain)
+
+
+def test_what_does_not_compile_is_no_library(tmp_path, monkeypatch, compiled):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    with pytest.raises(NoCompiler, match="fails"):
+        load_library("wrong", "int f( {")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_library_is_compiled_once(tmp_path, monkeypatch, compiled):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    assert load_library("two", "int two(void) { return 2; }").two() == 2
+    (made,) = tmp_path.iterdir()
+    begun = made.stat().st_mtime_ns
+    load_library("two", "int two(void) { return 2; }")
+    assert made.stat().st_mtime_ns == begun
