@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from bench.accelerated import Bf16Engine, CapturedStep, Compiling, CompilingEngine
 from bench.build import build_method, load_optimizer_state, module_state, optimizer_state, under
 from bench.compiled import NoCompiler
 from bench.data.arrays import Dataset
@@ -16,7 +17,7 @@ from bench.flat import FlatAdam
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
 from bench.memory import keep_freed_memory
-from bench.speed import Speed
+from bench.speed import PLAIN, Speed
 from bench.winograd import replace_convolutions
 from models import registry
 from models.method import Batch, Method
@@ -66,13 +67,19 @@ def pretrain(
     method.train()
     _prepare(method, options.switches, attempt.note)
     pixels = Pixels(source, where, settings["scale"])
-    steps = _Steps(method, pixels, settings, seed, options.switches)
+    steps = _Steps(method, pixels, settings, seed, options.switches, attempt.note)
     means = EpochMeans(where)
 
     def save() -> None:
         attempt.save_checkpoint(
             {**module_state(method, "model."), **optimizer_state(steps.optimizer), **means.state()},
-            {"step": steps.done, "epoch_count": means.count, "images": steps.images, "seconds": pace.seconds},
+            {
+                "step": steps.done,
+                "epoch_count": means.count,
+                "images": steps.images,
+                "seconds": pace.seconds,
+                "compiled": steps.compiling is not None and steps.compiling.engine.compiled,
+            },
         )
 
     pace = Pace(steps.total, stop, progress, options, save, means)
@@ -83,6 +90,8 @@ def pretrain(
         load_optimizer_state(steps.optimizer, tensors)
         means.load(under(tensors, "epoch."), meta["epoch_count"])
         steps.done, steps.images, pace.before = meta["step"], meta["images"], meta["seconds"]
+        if steps.compiling is not None and meta.get("compiled"):
+            steps.compiling.engine.compile_now()
 
     final: dict[str, float] = {}
     while steps.done < steps.total:
@@ -120,11 +129,25 @@ class _Steps:
     """The steps of a run, each a function of (seed, step) and of the weights alone."""
 
     def __init__(
-        self, method: Method, pixels: Pixels, settings: dict[str, Any], seed: int, speed: Speed
+        self,
+        method: Method,
+        pixels: Pixels,
+        settings: dict[str, Any],
+        seed: int,
+        speed: Speed = PLAIN,
+        note: Callable[[str], None] = print,
     ) -> None:
         self.method, self.pixels, self.settings, self.seed = method, pixels, settings, seed
-        self.engine = PlainEngine(method)
         self.optimizer = _optimizer(method, settings, speed)
+        self.engine = Bf16Engine(method) if speed.precision == "bf16" else PlainEngine(method)
+        self.captured: CapturedStep | None = None
+        self.compiling: Compiling | None = None
+        if speed.compile != "never" and method.phases:
+            engine = CompilingEngine(self.engine, settings["batch_size"], note)
+            self.compiling = Compiling(engine, speed.compile == "always", pixels.device)
+            self.engine = engine
+        elif speed.graph and isinstance(self.optimizer, FlatAdam):
+            self.captured = CapturedStep(self.engine, self.optimizer, note)
         images = settings["epoch_images"] or len(pixels)
         self.bounds = batch_bounds(images, settings["batch_size"], settings["drop_last"])
         self.per_epoch = len(self.bounds)
@@ -154,7 +177,13 @@ class _Steps:
             name: torch.tensor(value, dtype=image.dtype, device=image.device)
             for name, value in self.method.schedule(self.done).items()
         }
-        values = train_step(self.engine, self.optimizer, Batch(image, label), noises, schedule)
+        batch = Batch(image, label)
+        if self.compiling is not None:
+            self.compiling.before_step(self.total - self.done)
+        if self.captured is not None:
+            values = self.captured(batch, noises, schedule)
+        else:
+            values = train_step(self.engine, self.optimizer, batch, noises, schedule)
         self.done += 1
         self.images += count
         return values, count

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 import torch
 
+from bench.errors import Interrupted
 from bench.launch.control import RunOptions, Stop
+from bench.speed import Speed
 from bench.train import pretrain
 from tests.learning import TRAINED, MemoryAttempt, noise_data, pretrain_config
 from tests.test_probe import probe_config, save_weights
-from tests.test_train import quiet
+from tests.test_train import StopAfter, quiet
 
 pytestmark = [
     pytest.mark.gpu,
@@ -17,9 +19,9 @@ pytestmark = [
 ]
 
 
-def run(config, folder, device) -> Any:
-    arguments: Any = {"stop": Stop(), "progress": quiet, "options": RunOptions()}
-    attempt: Any = MemoryAttempt(folder)
+def run(config, folder, device, *, attempt: Any = None, stop: Any = None, **options) -> Any:
+    arguments: Any = {"stop": stop or Stop(), "progress": quiet, "options": RunOptions(**options)}
+    attempt = attempt or MemoryAttempt(folder)
     return pretrain(config, noise_data(), attempt, device=device, **arguments)
 
 
@@ -53,3 +55,38 @@ def test_a_probe_runs_on_the_accelerator(tmp_path):
         options=RunOptions(),
     )
     assert len(result["epochs"]) == 3
+
+
+SWITCHES = {
+    "flat update": Speed(flat_update=True),
+    "captured": Speed(flat_update=True, graph=True),
+    "compiled": Speed(flat_update=True, compile="always"),
+    "bf16": Speed(flat_update=True, precision="bf16"),
+    "bf16, captured": Speed(flat_update=True, precision="bf16", graph=True),
+}
+
+
+@pytest.mark.parametrize("name", ["beta-vae", "patchvae-gan-lw", "bigan"])
+@pytest.mark.parametrize("words", SWITCHES)
+def test_switches_change_the_losses_no_more_than_rounding_does(name, words, tmp_path):
+    """Two epochs, whose last batch is short, from the same weights and draws."""
+    config = pretrain_config(name, epochs=2, batch_size=16, flip=True)
+    plain = run(config, tmp_path / "plain", "cuda")["metrics"]
+    found = run(config, tmp_path / "fast", "cuda", switches=SWITCHES[words])["metrics"]
+    tolerance = 0.05 if SWITCHES[words].precision == "bf16" else 0.01
+    for key, value in plain.items():
+        assert found[key] == pytest.approx(value, rel=tolerance, abs=0.05), key
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_captured_run_that_was_stopped_ends_as_one_that_was_not(graph, tmp_path):
+    """What warms up before the capture is undone, so that the first step is the first."""
+    config = pretrain_config("patchvae-gan", epochs=2)
+    switches = Speed(flat_update=True, graph=graph)
+    whole = run(config, tmp_path / "whole", "cuda", switches=switches)["metrics"]
+    attempt: Any = MemoryAttempt(tmp_path / "parts")
+    with pytest.raises(Interrupted):
+        run(config, tmp_path, "cuda", attempt=attempt, stop=StopAfter(3), switches=switches)
+    parts = run(config, tmp_path, "cuda", attempt=attempt, switches=switches)["metrics"]
+    assert parts == pytest.approx(whole, rel=1e-3)
+    assert not any("not captured" in note for note in attempt.notes)

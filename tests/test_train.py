@@ -34,10 +34,10 @@ class StopAfter(Stop):
         return self.reason if self.left <= 0 else None
 
 
-def run(config, attempt, stop=None, **options):
+def run(config, attempt, stop=None, data=None, **options):
     return pretrain(
         config,
-        noise_data(),
+        data or noise_data(),
         attempt,
         device="cpu",
         stop=stop or Stop(),
