@@ -241,7 +241,7 @@ def test_a_worker_computes_what_one_process_does_bit_for_bit(tmp_path):
     from bench.cli import main
 
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    study = "beta-vae,random", 1, 1, "conv1-5"
+    study = "beta-vae", 1, 1, "conv1-3,conv1-5"
     process = start(words(shared, *study, "-j", "2"))
     assert main(words(alone, *study)) == 0
     code, out = end(process)
