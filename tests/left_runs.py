@@ -35,7 +35,16 @@ class Left:
         raise AssertionError(line)
 
     def pretrain(
-        self, seed=0, *, losses=(3.0, 2.0), device="cpu", threads=1, pictures=None, done=True, **config
+        self,
+        seed=0,
+        *,
+        losses=(3.0, 2.0),
+        device="cpu",
+        threads=1,
+        pictures=None,
+        done=True,
+        workers=None,
+        **config,
     ):
         result = {"kind": "pretrain", "steps": 10, "seconds": 60.0} if done else None
         return self.run(
@@ -43,7 +52,11 @@ class Left:
             result,
             rows=[{"epoch": i + 1, "loss": loss} for i, loss in enumerate(losses)],
             arrays={} if pictures is None else {"reconstructions": pictures},
-            provenance={"device": device, "threads": threads},
+            provenance={
+                "device": device,
+                "threads": threads,
+                **({} if workers is None else {"jobs": {"workers": workers, "gpu": None, "mps": False}}),
+            },
         )
 
     def probe(self, top1s=(0.1, 0.2)):

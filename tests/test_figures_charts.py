@@ -169,6 +169,16 @@ def test_times_of_two_devices_are_said_not_to_compare(left):
     )
 
 
+def test_times_of_a_machine_that_others_shared_are_said_to_be(left):
+    rows = (
+        row_runs("A", pretrains={0: left.pretrain(device="cpu", workers=2)}),
+        row_runs("B", pretrains={0: left.pretrain(device="cpu", workers=1)}),
+    )
+    figure = cost.cost(TableRows(table(row("A", cell(0.3)), row("B", cell(0.2))), (), (on_dataset(*rows),)))
+    assert figure is not None
+    assert "cpu with 1 thread (B); cpu with 1 thread, 2 processes at once (A)" in caption(figure)
+
+
 def test_only_accuracies_stand_against_cost():
     shown = table(row("A", cell(20.0)), columns=(column(None, "psnr", title="PSNR"),))
     assert cost.cost(TableRows(shown, (), ())) is None

@@ -8,11 +8,14 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
 from bench.errors import UsageError, WorkersLost
 from bench.launch.control import Stop
+from bench.launch.workers.process import Worker
 from bench.launch.workers.queue import Queue, Task
 from bench.launch.workers.share import (
     CONTEXT_BYTES,
@@ -193,6 +196,16 @@ def test_a_terminal_signals_all_of_its_processes_and_they_save_and_stop(told, re
     assert {run.status["state"] for run in load_runs(results)} == {"interrupted"}
 
 
+def test_a_signal_of_the_terminal_while_a_worker_starts_is_not_its_end():
+    events: Any = SimpleQueue()
+    starting = Worker(0, events, 1, COMMAND)
+    os.kill(starting.pid, signal.SIGINT)
+    starting.send({"look": "cpu"})
+    assert "saw" in events.get(timeout=30)[1]
+    starting.wait(30)
+    assert starting.end() == "ended with exit code 0"
+
+
 def test_workers_whose_parent_was_killed_save_and_end(told, results):
     told(steps=SLOW, seconds=0.05)
     process = subprocess.Popen([*COMMAND, str(results)], start_new_session=True, stdout=subprocess.DEVNULL)
@@ -241,7 +254,7 @@ def test_a_worker_computes_what_one_process_does_bit_for_bit(tmp_path):
     from bench.cli import main
 
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    study = "beta-vae,random", 1, 1, "conv1-5"
+    study = "beta-vae", 1, 1, "conv1-3,conv1-5"
     process = start(words(shared, *study, "-j", "2"))
     assert main(words(alone, *study)) == 0
     code, out = end(process)

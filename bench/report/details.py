@@ -3,6 +3,7 @@
 import io
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,7 @@ def _detail(run: Run) -> RunDetail:
         "commit": commit,
         "device": device_name(provenance.get("device")),
         "threads": str(provenance.get("threads") or ""),
+        "processes": _processes(provenance.get("jobs")),
         "precision": in_words(provenance.get("speed")),
         "started": str(provenance.get("started") or ""),
         "time": seconds(float(spent))
@@ -72,6 +74,13 @@ def _detail(run: Run) -> RunDetail:
         tuple((what, value) for what, value in facts.items() if value),
         _curve(result),
     )
+
+
+def _processes(jobs: Mapping[str, Any] | None) -> str:
+    """How many shared the machine, which a run's seconds depend on; "" of one that was alone."""
+    if not jobs:
+        return ""
+    return f"{jobs.get('workers')} at once" + (", NVIDIA's MPS" if jobs.get("mps") else "")
 
 
 def _curve(result: Mapping[str, object]) -> Line | None:

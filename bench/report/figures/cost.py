@@ -65,8 +65,10 @@ def _devices(rows: Sequence[RowRuns]) -> str:
 
 
 def _machine(provenance: dict) -> str:
-    """A device with its number of threads, on which a processor's times depend."""
+    """A device with what a time on it depends on: its threads, and how many processes it had to serve at once."""
     name, threads = device_name(provenance.get("device")), provenance.get("threads")
     if not name or not isinstance(threads, int):
         return name
-    return f"{name} with {threads} thread{'s' * (threads != 1)}"
+    workers = (provenance.get("jobs") or {}).get("workers") or 1
+    beside = f", {workers} processes at once" if workers > 1 else ""
+    return f"{name} with {threads} thread{'s' * (threads != 1)}{beside}"
