@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "show": "Everything about one run.",
     "clean": "Remove what nobody needs any more; asks first.",
     "doctor": "Whether this machine is ready.",
+    "perf": "How fast this machine computes, against the plain path and its own ceiling.",
     "stats": "Whether the statistics keep what they promise.",
 }
 

@@ -16,20 +16,25 @@ from torch import Tensor
 
 from bench.build import build_backbone, load_optimizer_state, module_state, optimizer_state, under
 from bench.checkpoint import read_with_digest
-from bench.data.arrays import Dataset, Split
-from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
+from bench.data.arrays import Dataset
+from bench.data.batches import batch_bounds, epoch_order, flips
 from bench.errors import Diverged, RecordError, UsageError, WeightsError
-from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes
+from bench.feature_store import FeatureStore
+from bench.features import ComputedFeatures
+from bench.frozen import FrozenPrefix
 from bench.heads import Head, Probe, freeze_index
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
+from bench.probe_speed import PLAIN_PROBE
+from bench.probe_steps import make_steps
 from bench.streams import seeded_init, stream
-from models.backbones import Backbone
 
 if TYPE_CHECKING:
     from bench.records import Attempt
 
 EVAL_BATCH = 500
+# Where a test is but two matrix products.
+WIDE_BATCH = 2000
 TOP = 5
 
 
@@ -103,20 +108,35 @@ class _Run:
         backbone.load_state_dict(under(tensors, "backbone."))
         backbone.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
         start = freeze_index(backbone, config["freeze"])
-        train_split, held = data.train, None
-        if s["holdout"]:
-            kept, chosen = (i.numpy() for i in holdout_split(len(data.train.labels), self.seed))
-            held = Split(data.train.images[chosen], data.train.labels[chosen])
-            train_split = Split(data.train.images[kept], data.train.labels[kept])
-
-        self.cache_left = options.cache_bytes
-        began = time.perf_counter()
+        # Batch statistics are the reference's: computed as it computes them.
         batch_bn = s["frozen_bn"] == "batch"
-        self.train = self._source(train_split, backbone, start, batch_bn, s["flip"], s["scale"])
-        self.tests = {"test": self._source(data.test, backbone, start, batch_bn, False, s["scale"])}
+        self.speed = speed = PLAIN_PROBE if batch_bn else options.probing
+        self.eval_batch = EVAL_BATCH if start < len(backbone.stages) or not speed.closed_head else WIDE_BATCH
+        prefix = FrozenPrefix(backbone, start, speed) if speed.folded and start else None
+        facts = (self.weights, config["freeze"], s["scale"], str(device), torch.get_num_threads(), speed)
+        store = FeatureStore(
+            device,
+            s["scale"],
+            lambda pixels: ComputedFeatures(pixels, backbone, start, batch_bn, prefix),
+            budget=options.cache_bytes,
+            disk=options.cache_disk_bytes if speed.folded else 0,
+            folder=attempt.dir,
+            key=facts if speed.shared else None,
+            note=attempt.note,
+            between=stop.raise_if_asked,
+        )
+        began = time.perf_counter()
+        once = start > 0 and not batch_bn
+        kept = held = None
+        if s["holdout"]:
+            kept, held = (i.to(device) for i in holdout_split(len(data.train.labels), self.seed))
+        self.train = store.source("train", data.train, s["flip"], once, kept)
+        self.tests = {"test": store.source("test", data.test, False, once)}
+        self.sizes = {"test": len(data.test.labels), "val": 0}
         if held is not None:
-            self.tests["val"] = self._source(held, backbone, start, batch_bn, False, s["scale"])
-        self.sizes = {"test": len(data.test.labels), "val": 0 if held is None else len(held.labels)}
+            # The mirrored ones are not looked at, but the others are those of the training images' split.
+            self.tests["val"] = store.source("train", data.train, s["flip"], once, held)
+            self.sizes["val"] = len(held)
         self.feature_seconds = time.perf_counter() - began
 
         index = torch.zeros(1, dtype=torch.int64, device=device)
@@ -124,13 +144,9 @@ class _Run:
             inputs = backbone(self.train.batch(index)[0], start).flatten(1).shape[1]
         with seeded_init(self.seed, "init", "head"):
             head = Head(inputs, self.num_classes, s["hidden"], s["init_std"])
-        self.inputs = inputs
         self.model = Probe(backbone, start, head.to(device), s["bn_affine"], batch_bn)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.SGD(
-            trained, lr=s["lr"], momentum=s["momentum"], weight_decay=s["weight_decay"]
-        )
-        self.num_images = len(train_split.labels)
+        self.steps = make_steps(self.model, s, self.seed, inputs, speed)
+        self.num_images = len(data.train.labels) - self.sizes["val"]
         self.bounds = batch_bounds(self.num_images, s["batch_size"], s["drop_last"])
         if not self.bounds:
             raise UsageError(f"{self.num_images} images do not fill one batch of {s['batch_size']}")
@@ -141,22 +157,6 @@ class _Run:
         self.predictions: dict[str, Tensor] = {}
         self.labels = torch.from_numpy(np.array(data.test.labels, dtype=np.int64))
 
-    def _source(
-        self, split: Split, backbone: Backbone, start: int, batch_bn: bool, flip: bool, scale: Any
-    ) -> Source:
-        computed = ComputedFeatures(Pixels(split, self.device, scale), backbone, start, batch_bn)
-        if start == 0 or batch_bn:
-            return computed
-        wanted = cache_bytes(computed, flip)
-        if wanted > self.cache_left:
-            self.attempt.note(
-                f"features of {len(split.labels)} images would take {wanted >> 20} MiB, more "
-                f"than the {self.cache_left >> 20} MiB left: they are computed for every batch"
-            )
-            return computed
-        self.cache_left -= wanted
-        return CachedFeatures(computed, flip, self.stop.raise_if_asked)
-
     def run(self, progress: Progress) -> dict[str, Any]:
         means = EpochMeans(self.device)
 
@@ -166,7 +166,7 @@ class _Run:
             self.attempt.save_checkpoint(
                 {
                     **module_state(self.model, "model."),
-                    **optimizer_state(self.optimizer),
+                    **optimizer_state(self.steps.optimizer),
                     **means.state(),
                     **tensors,
                 },
@@ -179,7 +179,7 @@ class _Run:
         if resumed is not None:
             tensors, meta = resumed
             self.model.load_state_dict(under(tensors, "model."))
-            load_optimizer_state(self.optimizer, tensors)
+            load_optimizer_state(self.steps.optimizer, tensors)
             means.load(under(tensors, "epoch."), meta["epoch_count"])
             self.predictions = under(tensors, "predictions.")
             self.rows, self.best = meta["rows"], meta["best"]
@@ -201,27 +201,15 @@ class _Run:
         s = self.settings
         if k == 0 or not hasattr(self, "order"):
             self.order = epoch_order(self.num_images, self.seed, "probe-order", epoch).to(self.device)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr(epoch)
         begin, end = self.bounds[k]
         count = end - begin
         flip = flips(count, self.seed, "probe-flip", self.done, self.device) if s["flip"] else None
         self.model.train()
         features, labels = self.train.batch(self.order[begin:end], flip)
-        keep = None
-        if s["dropout"] > 0:
-            generator = stream(self.seed, "dropout", self.done, device=self.device)
-            uniform = torch.rand((count, self.inputs), generator=generator, device=self.device)
-            keep = (uniform >= s["dropout"]).to(features.dtype) / (1 - s["dropout"])
-        logits = self.model(features, keep)
-        loss = F.cross_entropy(logits, labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        values = self.steps.step(features, labels, self.done, self._lr(epoch))
         self.done += 1
         self.images += count
-        hits = (logits.detach().argmax(1) == labels).to(torch.float64).mean()
-        return {"train_loss": loss.detach(), "train_top1": hits}, count
+        return values, count
 
     def _lr(self, epoch: int) -> float:
         s = self.settings
@@ -235,10 +223,10 @@ class _Run:
         hits1 = hits5 = 0
         source, size = self.tests[name], self.sizes[name]
         best = min(TOP, self.num_classes)
-        for begin in range(0, size, EVAL_BATCH):
-            index = torch.arange(begin, min(begin + EVAL_BATCH, size), device=self.device)
+        for begin in range(0, size, self.eval_batch):
+            index = torch.arange(begin, min(begin + self.eval_batch, size), device=self.device)
             features, labels = source.batch(index)
-            logits = self.model(features)
+            logits = self.steps.logits(features)
             losses.append(F.cross_entropy(logits, labels, reduction="sum").double())
             top = logits.topk(best, 1).indices
             hit = top == labels[:, None]

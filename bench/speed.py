@@ -84,6 +84,9 @@ def in_words(row: Mapping[str, Any] | None) -> str:
         "flat_update": "flat update",
         "winograd": "Winograd's convolutions",
         "graph": "captured graph",
+        "folded": "folded BN",
+        "bilinear": "fewer products",
+        "closed_head": "closed-form head",
     }
     words = [text for name, text in names.items() if row.get(name)]
     if row.get("compile") not in (None, "never"):

@@ -39,6 +39,17 @@ COMPUTE = {
     "train",
 }
 COMPUTE |= {"data.batches", "evaluate", "winograd"}
+# Of a probe.
+COMPUTE |= {
+    "bilinear",
+    "draws",
+    "feature_store",
+    "frozen",
+    "perf.ceiling",
+    "perf.probe",
+    "positions",
+    "probe_steps",
+}
 _EVALUATIONS = (
     "features",
     "linear",

@@ -13,6 +13,7 @@ from bench.launch.control import RunOptions, Stop
 from bench.launch.device import default_threads
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Trainer, one_line
 from bench.plan import Cell
+from bench.probe_speed import choose_probe, kept_probe
 from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
 from bench.run_folder import PROVENANCE, attempt_dirs, set_broken_result_aside
@@ -146,7 +147,7 @@ class CellRunner:
             provenance=collect(
                 device=self.device_name or self.device,
                 threads=options.threads,
-                **({"speed": options.switches.as_json()} if work.cell.kind == "pretrain" else {}),
+                **_switches(work.cell, options),
                 data={"name": data.name, "fingerprint": data.fingerprint},
                 **({"jobs": dict(options.jobs)} if options.jobs else {}),
             ),
@@ -192,6 +193,11 @@ class CellRunner:
         usual = wished.threads or default_threads()
         begun = self._begun(run, forget) or {}
         threads = wished.threads or begun.get("threads") or usual
+        if cell.kind == "probe":
+            probing = choose_probe(self.device, wished.speed, wished.precision)
+            if begun and wished.speed == "auto":
+                probing = kept_probe(begun.get("speed"), self.device)
+            return replace(wished, threads=threads, probing=probing)
         if cell.kind != "pretrain":
             return replace(wished, threads=threads)
         switches: Speed = choose(self.device, wished.speed, wished.precision)
@@ -215,3 +221,11 @@ class CellRunner:
             if isinstance(earlier.get("threads"), int) and earlier["threads"] > 0:
                 return earlier
         return None
+
+
+def _switches(cell: Cell, options: RunOptions) -> dict[str, Any]:
+    """What a provenance says of how fast a cell was computed; nothing where there is no choice."""
+    if cell.kind == "evaluate":
+        return {}
+    speed = options.switches if cell.kind == "pretrain" else options.probing
+    return {"speed": speed.as_json()}

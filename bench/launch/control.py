@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Literal, Self
 
 from bench.errors import BenchError, Interrupted, OutOfTime, Preempted
+from bench.probe_speed import PLAIN_PROBE, ProbeSpeed
 from bench.speed import PLAIN, Speed
 
 # progress(step, total steps, images per second, values by name)
@@ -27,22 +28,26 @@ class RunOptions:
         checkpoint_every_steps: save after so many steps; None leaves it to the clock.
         checkpoint_every_seconds: save after so many seconds.
         cache_bytes: at most so much memory for features that are computed once.
+        cache_disk_bytes: at most so much of a file for those that do not fit; 0 is none.
         threads: of one cell; None is torch's choice.
         weights: evaluation -> path of the file of weights that it needs.
         speed: what the user wishes: "auto" or "plain", see `bench.speed.choose`.
         precision: likewise "auto", "fp32" or "bf16".
-        switches: what is in force; whoever runs a cell finds it from the two wishes.
+        switches: what is in force of a pretraining; whoever runs a cell finds it from the two wishes.
+        probing: likewise of a probe.
         jobs: what is known of workers that share the machine with this one, for the provenance.
     """
 
     checkpoint_every_steps: int | None = None
     checkpoint_every_seconds: float = 60.0
     cache_bytes: int = 4 << 30
+    cache_disk_bytes: int = 32 << 30
     threads: int | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     speed: str = "plain"
     precision: str = "auto"
     switches: Speed = PLAIN
+    probing: ProbeSpeed = PLAIN_PROBE
     jobs: Mapping[str, Any] = field(default_factory=dict)
 
 

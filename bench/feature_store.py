@@ -1,0 +1,195 @@
+"""Where features that are computed once are kept: in memory within a budget, or in a file; for the next probe too.
+
+Probes of one pretraining and freeze point that run in one process (several seeds, learning rates) need the same
+features: those of the last probes stay, as long as the budget that the next one is given holds them too.
+"""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from bench.data.arrays import Split
+from bench.data.batches import Pixels
+from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes, chunk, compute, never
+
+# A file is worth its while where writing takes at most this share of computing: reading its rows in any order, epoch
+# after epoch, costs no more than writing them once, and the page cache makes most of them free.
+DISK_SHARE = 0.5
+# Of the free space, what features may take.
+FREE_SHARE = 0.5
+
+
+@dataclass
+class _Kept:
+    images: np.ndarray
+    labels: Tensor
+    features: Tensor
+    mirrored: Tensor | None
+    bytes: int  # of memory; 0 in a file
+
+
+class Shelf:
+    """Features by what they are of, the oldest given up first."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[Any, ...], _Kept] = {}
+
+    def get(self, key: tuple[Any, ...], images: np.ndarray) -> _Kept | None:
+        """What is kept under a key, if it is of these very images."""
+        kept = self.items.get(key)
+        return kept if kept is not None and kept.images is images else None
+
+    def make_room(self, wanted: int, budget: int, needed: set[tuple[Any, ...]]) -> None:
+        """Give up what is not needed until so many bytes more fit the budget, and files anyway."""
+        for key in [key for key in self.items if key not in needed]:
+            fits = sum(kept.bytes for kept in self.items.values()) + wanted <= budget
+            if not fits or not self.items[key].bytes:
+                del self.items[key]
+
+    def put(self, key: tuple[Any, ...], kept: _Kept) -> None:
+        """Keep features, as the newest."""
+        self.items.pop(key, None)
+        self.items[key] = kept
+
+
+SHELF = Shelf()
+
+
+class FeatureStore:
+    """The sources of one probe, within one budget.
+
+    Args:
+        device: where features are kept.
+        scale: of the images, see `bench.data.batches.Pixels`.
+        make: computes features of images.
+        budget: bytes of memory for all features.
+        disk: bytes of a file for those that do not fit; 0 is no file.
+        folder: in which that file would be; it has no name and is gone with the process.
+        key: what features depend on besides the images; None keeps nothing for the next probe.
+        note: told what does not fit, and what is done about it.
+        between: called between chunks of images; may raise to end the work.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        scale: Any,
+        make: Callable[[Pixels], ComputedFeatures],
+        *,
+        budget: int,
+        disk: int = 0,
+        folder: Path | None = None,
+        key: tuple[Any, ...] | None = None,
+        note: Callable[[str], None] = print,
+        between: Callable[[], None] = never,
+    ) -> None:
+        self.device, self.scale, self.make, self.budget, self.left = device, scale, make, budget, budget
+        self.disk, self.folder, self.key, self.note, self.between = disk, folder, key, note, between
+        self.mine: set[tuple[Any, ...]] = set()
+
+    def source(
+        self, name: str, split: Split, flip: bool, once: bool, rows: Int[Tensor, " m"] | None = None
+    ) -> Source:
+        """Features of a split.
+
+        Args:
+            name: of the split.
+            split: images and labels.
+            flip: whether mirrored images are wanted too.
+            once: whether they may be computed once.
+            rows: which of the images are meant by 0, 1, ...; None is all.
+        """
+        key = None if self.key is None or not once else (*self.key, name, flip)
+        if key is not None and (kept := SHELF.get(key, split.images)) is not None:
+            self.left -= 0 if key in self.mine else kept.bytes
+            self.mine.add(key)
+            SHELF.put(key, kept)
+            return CachedFeatures(kept.labels, kept.features, kept.mirrored, rows)
+        if rows is not None and key is None:
+            split, rows = _part(split, rows), None
+        pixels = Pixels(split, self.device, self.scale)
+        computed = self.make(pixels)
+        if not once:
+            return computed
+        wanted = cache_bytes(computed, flip)
+        if key is not None:
+            SHELF.make_room(wanted, self.budget, self.mine)
+        allocate = None
+        if wanted > self.left:
+            text = (
+                f"features of {len(split.labels)} images would take {wanted >> 20} MiB, more "
+                f"than the {self.left >> 20} MiB left"
+            )
+            allocate, why = self._file(computed, wanted)
+            if allocate is None:
+                self.note(f"{text}: they are computed for every batch" + (f" ({why})" if why else ""))
+                return _Rows(computed, rows) if rows is not None else computed
+            self.note(f"{text}: they are kept in a file ({why})")
+        else:
+            self.left -= wanted
+        more = {} if allocate is None else {"allocate": allocate}
+        features = compute(computed, False, self.between, **more)
+        mirrored = compute(computed, True, self.between, **more) if flip else None
+        if key is not None:
+            self.mine.add(key)
+            size = wanted if allocate is None else 0
+            SHELF.put(key, _Kept(split.images, pixels.labels, features, mirrored, size))
+        return CachedFeatures(pixels.labels, features, mirrored, rows)
+
+    def _file(
+        self, computed: ComputedFeatures, wanted: int
+    ) -> tuple[Callable[[Tensor, int], Tensor] | None, str]:
+        """Something that allocates in a file, or None; and why."""
+        if not self.disk or self.folder is None or self.device.type != "cpu":
+            return None, ""
+        room = min(self.disk, int(shutil.disk_usage(self.folder).free * FREE_SHARE))
+        if wanted > room:
+            return None, f"a file may take {room >> 20} MiB"
+        begun = time.perf_counter()
+        part = chunk(computed, 0, False)
+        computing = time.perf_counter() - begun
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                begun = time.perf_counter()
+                file.write(part.numpy().tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+                writing = time.perf_counter() - begun
+        except OSError as error:
+            return None, f"a file cannot be written: {error.strerror}"
+        each = f"{writing / len(part) * 1e6:.0f} microseconds an image to write, {computing / len(part) * 1e6:.0f}"
+        if writing > DISK_SHARE * computing:
+            return None, f"{each} to compute: a file would not pay"
+        return self._allocate, f"{each} to compute"
+
+    def _allocate(self, like: Tensor, count: int) -> Tensor:
+        shape = (count, *like.shape[1:])
+        with tempfile.TemporaryFile(dir=self.folder) as file:
+            # Taken whole: a page of a sparse file on a full disk would end the process.
+            os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * like.element_size())
+            return torch.from_numpy(np.memmap(file, like.numpy().dtype, "r+", shape=shape))
+
+
+class _Rows:
+    """Some images of a source."""
+
+    def __init__(self, source: Source, rows: Int[Tensor, " m"]) -> None:
+        self.source, self.rows = source, rows
+
+    def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.source.batch(self.rows[index], flip)
+
+
+def _part(split: Split, rows: Int[Tensor, " m"]) -> Split:
+    chosen = rows.cpu().numpy()
+    return Split(split.images[chosen], split.labels[chosen])

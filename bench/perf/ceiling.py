@@ -1,0 +1,65 @@
+"""What a device can do at most: a large product, and a backbone's convolutions back to back."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.backbones import Backbone
+
+MATMUL = 1024
+
+
+def seconds(run: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
+    """Median of a few runs after one to warm up."""
+    run()
+    taken = []
+    for _ in range(repeats):
+        begun = clock(device)
+        run()
+        taken.append(clock(device) - begun)
+    return statistics.median(taken)
+
+
+def clock(device: torch.device) -> float:
+    """This process's CPU seconds, as others may use the machine; on an accelerator the time when it is done."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.accelerator.synchronize(device)
+    return time.perf_counter()
+
+
+def matmul_flops(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
+    """FLOP/s of a product of two square matrices."""
+    a, b = (torch.randn(MATMUL, MATMUL, device=device, dtype=dtype) for _ in range(2))
+    return 2 * MATMUL**3 / seconds(lambda: a @ b, device)
+
+
+@torch.no_grad()
+def convolutions(backbone: Backbone, images: Tensor, stop: int) -> tuple[float, int]:
+    """Seconds of the convolutions of the first stages, one after another on ready inputs, and their FLOP."""
+    calls: list[tuple[Tensor, nn.Conv2d]] = []
+
+    def remember(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        del output
+        assert isinstance(module, nn.Conv2d)
+        calls.append((inputs[0].clone(memory_format=torch.channels_last), module))
+
+    convs = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    hooks = [conv.register_forward_hook(remember) for conv in convs]
+    backbone(images, 0, stop)
+    for hook in hooks:
+        hook.remove()
+    flop = 0
+
+    def run() -> None:
+        nonlocal flop
+        flop = 0
+        for x, conv in calls:
+            y = F.conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups)
+            flop += 2 * y.numel() * conv.weight[0].numel()
+
+    return seconds(run, images.device), flop

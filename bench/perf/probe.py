@@ -1,0 +1,229 @@
+"""How long a probe takes, feature pass included: features recomputed each epoch, computed once, and the fast way.
+
+Each way runs `bench.probe.probe` itself on the same images, weights and seed, in turn, several times over; what is
+printed is the median of each and of the ratios within a round. All ways take time in proportion to the images and,
+after the first, to the epochs, so a few epochs of a few images say what a whole probe would take.
+"""
+
+import itertools
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.build import build_backbone
+from bench.checkpoint import write_tensors
+from bench.data.arrays import Dataset, Split
+from bench.feature_store import SHELF
+from bench.heads import freeze_index
+from bench.launch.control import RunOptions, Stop
+from bench.perf.ceiling import clock, convolutions, matmul_flops
+from bench.probe import probe
+from bench.probe_speed import choose_probe
+from bench.protocols import ProbeSettings
+
+SWITCHES = ("folded", "bilinear", "closed_head")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to measure.
+
+    Attributes:
+        data: images and labels.
+        freezes: freeze points.
+        backbone: timm's name.
+        device: "cpu", "cuda", ...
+        threads: of each way.
+        pairs: rounds, each way once a round.
+        images: training images; a fifth as many are tested on.
+        epochs: run; the first also pays for what is computed once.
+        of_epochs: of the whole probe that is told of.
+        precision: see `bench.speed.choose`.
+        each: also the fast way without each of its switches.
+    """
+
+    data: Dataset
+    freezes: tuple[str, ...]
+    backbone: str = "resnet9"
+    device: str = "cpu"
+    threads: int = 1
+    pairs: int = 5
+    images: int = 1280
+    epochs: int = 3
+    of_epochs: int = 30
+    precision: str = "auto"
+    each: bool = False
+
+
+class _Attempt:
+    """Keeps nothing but the time at which each epoch ended."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.dir, self.device = folder, device
+        self.ends: list[float] = []
+
+    def log(self, row: dict[str, Any]) -> None:
+        del row
+        self.ends.append(clock(self.device))
+
+    def note(self, text: str) -> None:
+        del text
+
+    def load_checkpoint(self, accept: Callable[[dict[str, Any]], bool]) -> None:
+        del accept
+
+    def save_checkpoint(self, tensors: Any, meta: Any) -> None:
+        del tensors, meta
+
+    def save_arrays(self, name: str, **arrays: Any) -> None:
+        del name, arrays
+
+
+def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Times and ratios by freeze point and way, and the ceilings of the device.
+
+    Args:
+        wish: what to measure.
+        tell: told now and then how far it is.
+    """
+    torch.set_num_threads(wish.threads)
+    device = torch.device(wish.device)
+    data = _few(wish.data, wish.images)
+    fast = choose_probe(wish.device, "auto", wish.precision)
+    plain = RunOptions(threads=wish.threads)
+    ways = {
+        "recomputed": replace(plain, cache_bytes=0),
+        "cached": plain,
+        "fast": replace(plain, probing=fast),
+    }
+    if wish.each:
+        for name in SWITCHES:
+            if getattr(fast, name):
+                ways[f"fast but {name}"] = replace(plain, probing=replace(fast, **{name: False}))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "model.safetensors"
+        backbone = build_backbone(wish.backbone, 0)
+        write_tensors(weights, {f"backbone.{k}": v for k, v in backbone.state_dict().items()})
+        for options in ways.values():
+            # What a library sets up at its first call is not a way's.
+            small = replace(wish, epochs=1)
+            few = _few(data, 128)
+            _time(_config(small, wish.freezes[0], few), few, weights, Path(folder), options, small)
+        for freeze in wish.freezes:
+            index = freeze_index(backbone, freeze)
+            rounds: list[dict[str, tuple[float, float]]] = []
+            for number in range(wish.pairs):
+                tell(f"{freeze}: round {number + 1} of {wish.pairs}")
+                names = list(ways)[:: 1 if number % 2 else -1]
+                rounds.append(
+                    {
+                        n: _time(_config(wish, freeze, data), data, weights, Path(folder), ways[n], wish)
+                        for n in names
+                    }
+                )
+            rows.append(_row(wish, freeze, rounds, _flop(backbone, index, data, wish)))
+    backbone = backbone.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+    images = torch.randn(128, *data.train.images.shape[1:], device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    taken, flop = convolutions(backbone, images, len(backbone.stages))
+    return {
+        "part": "probe",
+        "device": wish.device,
+        "threads": wish.threads,
+        "images": len(data.train.labels),
+        "tested": len(data.test.labels),
+        "epochs_run": wish.epochs,
+        "epochs": wish.of_epochs,
+        "pairs": wish.pairs,
+        "switches": fast.as_json(),
+        "ceiling": {
+            "matmul_flops": matmul_flops(device),
+            "convolutions_flops": flop / taken,
+            "convolutions_images_per_second": len(images) / taken,
+        },
+        "rows": rows,
+    }
+
+
+def _few(data: Dataset, count: int) -> Dataset:
+    def first(split: Split, n: int) -> Split:
+        return Split(split.images[:n], split.labels[:n])
+
+    return replace(data, train=first(data.train, count), test=first(data.test, max(1, count // 5)))
+
+
+def _config(wish: Wish, freeze: str, data: Dataset) -> dict[str, Any]:
+    settings = ProbeSettings(epochs=wish.epochs, batch_size=min(128, len(data.train.labels)))
+    return {
+        "pretrain": {"backbone": wish.backbone},
+        "freeze": freeze,
+        "seed": 0,
+        "probe": {**vars(settings)},
+    }
+
+
+def _time(
+    config: dict[str, Any], data: Dataset, weights: Path, folder: Path, options: RunOptions, wish: Wish
+) -> tuple[float, float]:
+    """Seconds to the end of the first epoch, and of one epoch after it."""
+    SHELF.items.clear()
+    device = torch.device(wish.device)
+    attempt = _Attempt(folder, device)
+    begun = clock(device)
+    probe(
+        config,
+        data,
+        weights,
+        cast(Any, attempt),
+        device=wish.device,
+        stop=Stop(),
+        progress=lambda *_: None,
+        options=options,
+    )
+    ends = attempt.ends
+    later = [b - a for a, b in itertools.pairwise(ends)]
+    return ends[0] - begun, statistics.median(later) if later else ends[0] - begun
+
+
+def _flop(backbone: Any, index: int, data: Dataset, wish: Wish) -> int:
+    """Of training on one image, the frozen stages left out, convolutions as nine products an output."""
+    from bench.heads import Head, Probe
+
+    size = data.train.images.shape[1:]
+    backbone = build_backbone(wish.backbone, 0).eval()
+    with torch.no_grad():
+        features = backbone(torch.zeros(2, *size), 0, index)
+        inputs = backbone(features, index).flatten(1).shape[1]
+    model = Probe(backbone, index, Head(inputs, len(data.classes)), False, False).train()
+    with FlopCounterMode(display=False) as counter:
+        model(features).sum().backward()
+    return counter.get_total_flops() // 2
+
+
+def _row(
+    wish: Wish, freeze: str, rounds: Sequence[dict[str, tuple[float, float]]], flop: int
+) -> dict[str, Any]:
+    def whole(times: tuple[float, float]) -> float:
+        return times[0] + (wish.of_epochs - 1) * times[1]
+
+    batches = -(-min(wish.images, len(wish.data.train.labels)) // 128)
+    ways = {}
+    for name in rounds[0]:
+        epoch = statistics.median(r[name][1] for r in rounds)
+        ways[name] = {
+            "seconds": statistics.median(whole(r[name]) for r in rounds),
+            "first_epoch_seconds": statistics.median(r[name][0] for r in rounds),
+            "epoch_seconds": epoch,
+            "ms_a_batch": 1000 * epoch / batches,
+            "images_per_second": min(wish.images, len(wish.data.train.labels)) / epoch,
+            "times_faster": statistics.median(whole(r["recomputed"]) / whole(r[name]) for r in rounds),
+            "each_round": [whole(r["recomputed"]) / whole(r[name]) for r in rounds],
+        }
+    return {"freeze": freeze, "flop_per_image": flop, "ways": ways}

@@ -1,0 +1,145 @@
+"""A ResNet's basic blocks on maps that lie positions first, their 3x3 convolutions by `bench.bilinear`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from timm.models.resnet import BasicBlock
+from torch import Tensor, nn
+
+from bench.bilinear import Plan, conv3x3, convolve, transform_weight
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Maps positions first, and their sides."""
+
+    values: Float[Tensor, "p b c"]
+    height: int
+    width: int
+
+
+def blocks_of(module: nn.Module) -> list[BasicBlock] | None:
+    """The blocks of a stage; None unless it is nothing but basic blocks of the plain kind."""
+    if not isinstance(module, nn.Sequential) or not len(module):
+        return None
+    blocks = [block for block in module if isinstance(block, BasicBlock) and _plain(block)]
+    return blocks if len(blocks) == len(module) else None
+
+
+def _plain(block: BasicBlock) -> bool:
+    unused = (block.drop_block, block.aa, block.se, block.drop_path)
+    idle = all(part is None or isinstance(part, nn.Identity) for part in unused)
+    relus = isinstance(block.act1, nn.ReLU) and isinstance(block.act2, nn.ReLU)
+    norms = all(type(norm) is nn.BatchNorm2d for norm in (block.bn1, block.bn2))
+    return idle and relus and norms and _fits(block.conv1) and _fits(block.conv2) and _short(block.downsample)
+
+
+def _fits(conv: nn.Module) -> bool:
+    return (
+        isinstance(conv, nn.Conv2d)
+        and conv.kernel_size == (3, 3)
+        and conv.padding == (1, 1)
+        and conv.dilation == (1, 1)
+        and conv.groups == 1
+        and conv.bias is None
+        and conv.stride in ((1, 1), (2, 2))
+    )
+
+
+def _short(downsample: nn.Module | None) -> bool:
+    if downsample is None:
+        return True
+    if not isinstance(downsample, nn.Sequential) or len(downsample) != 2:
+        return False
+    conv, norm = downsample
+    return (
+        isinstance(conv, nn.Conv2d)
+        and conv.kernel_size == (1, 1)
+        and conv.padding == (0, 0)
+        and conv.groups == 1
+        and conv.bias is None
+        and type(norm) is nn.BatchNorm2d
+    )
+
+
+def run_blocks(blocks: Sequence[BasicBlock], maps: Maps) -> Maps:
+    """What the blocks compute, with gradients; their BN keeps its statistics as in the blocks themselves."""
+    for block in blocks:
+        x, h, w = maps.values, maps.height, maps.width
+        first = Plan(h, w, block.conv1.stride[0])
+        second = Plan(*first.out, block.conv2.stride[0])
+        y = F.relu_(normalise(block.bn1, conv3x3(x, block.conv1.weight, first)))
+        y = normalise(block.bn2, conv3x3(y, block.conv2.weight, second))
+        if block.downsample is not None:
+            conv, norm = _parts(block.downsample)
+            x = normalise(norm, _pointwise(maps, conv.weight, conv.stride[0]))
+        maps = Maps(F.relu_(y + x), *second.out)
+    return maps
+
+
+def _parts(downsample: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
+    assert isinstance(downsample, nn.Sequential)
+    conv, norm = downsample
+    assert isinstance(conv, nn.Conv2d)
+    return conv, norm
+
+
+def _pointwise(maps: Maps, weight: Tensor, stride: int) -> Tensor:
+    _, b, c = maps.values.shape
+    taken = maps.values.view(maps.height, maps.width, b, c)[::stride, ::stride].reshape(-1, b, c)
+    return taken @ weight.flatten(1).T
+
+
+def normalise(norm: nn.Module, x: Float[Tensor, "p b c"]) -> Float[Tensor, "p b c"]:
+    """A BN layer on maps positions first, which it sees as one tall image, channels last."""
+    p, b, c = x.shape
+    tall = norm(x.reshape(1, p * b, 1, c).permute(0, 3, 1, 2))
+    return tall.permute(0, 2, 3, 1).reshape(p, b, c)
+
+
+def fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that does what it and the BN behind it do on stored statistics."""
+    wide = torch.float64
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = torch.rsqrt(norm.running_var.to(wide) + norm.eps)
+    shift = -norm.running_mean.to(wide) * scale
+    if norm.affine:
+        scale, shift = scale * norm.weight.to(wide), shift * norm.weight.to(wide) + norm.bias.to(wide)
+    bias = shift if conv.bias is None else shift + conv.bias.to(wide) * scale
+    weight = conv.weight.to(wide) * scale.view(-1, 1, 1, 1)
+    return weight.to(conv.weight.dtype), bias.to(conv.weight.dtype)
+
+
+class FrozenBlock:
+    """A block on stored statistics: BN folded into its convolutions, their weights transformed once."""
+
+    def __init__(self, block: BasicBlock) -> None:
+        self.strides = block.conv1.stride[0], block.conv2.stride[0]
+        self.folded = fold(block.conv1, block.bn1), fold(block.conv2, block.bn2)
+        self.short = None
+        if block.downsample is not None:
+            conv, norm = _parts(block.downsample)
+            self.short = (*fold(conv, norm), conv.stride[0])
+        self.transformed: dict[tuple[int, Plan], Tensor] = {}
+
+    def _conv(self, k: int, x: Tensor, plan: Plan) -> Tensor:
+        weight, bias = self.folded[k]
+        if (k, plan) not in self.transformed:
+            self.transformed[k, plan] = transform_weight(plan, weight)
+        return convolve(plan, x, self.transformed[k, plan]).add_(bias)
+
+    def __call__(self, maps: Maps) -> Maps:
+        """What the block computes; no gradients."""
+        first = Plan(maps.height, maps.width, self.strides[0])
+        second = Plan(*first.out, self.strides[1])
+        x = maps.values
+        y = self._conv(1, F.relu_(self._conv(0, x, first)), second)
+        if self.short is not None:
+            weight, bias, stride = self.short
+            x = _pointwise(maps, weight, stride).add_(bias)
+        return Maps(F.relu_(y.add_(x)), *second.out)

@@ -1,0 +1,67 @@
+"""Which of the faster ways of probing are in force; `bench.speed` says the same of pretraining. No torch.
+
+They change bits, not what a cell means: they are recorded with an attempt and are no part of its id. A probe that
+goes on after a stop keeps those with which it began.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from bench.speed import Precision, choose, has_bf16
+
+
+@dataclass(frozen=True)
+class ProbeSpeed:
+    """Switches, each off on the plain path.
+
+    Attributes:
+        folded: run the frozen prefix with its BN folded into its convolutions.
+        bilinear: convolve small maps with fewer products, frozen (`bench.bilinear`) or trained (`bench.winograd`).
+        closed_head: the head's gradient in closed form into memory that is kept, and one fused update.
+        shared: keep features for other probes of the same pretraining and freeze point in this process.
+        precision: of the frozen prefix and of products; weights, updates and losses stay fp32.
+    """
+
+    folded: bool = False
+    bilinear: bool = False
+    closed_head: bool = False
+    shared: bool = False
+    precision: Precision = "fp32"
+
+    def as_json(self) -> dict[str, Any]:
+        """For the provenance."""
+        return asdict(self)
+
+
+PLAIN_PROBE = ProbeSpeed()
+
+
+def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> ProbeSpeed:
+    """The switches of a probe for a device; the wishes are those of `bench.speed.choose`.
+
+    Raises:
+        UsageError: a word is unknown.
+    """
+    chosen = choose(device, speed, precision).precision
+    if speed == "plain":
+        # The yardstick is fp32 unless bf16 is asked for, which the plain path of a probe does not have.
+        return PLAIN_PROBE
+    # Fewer products lose digits that bf16 does not have, and a GPU's own convolutions are faster than many products.
+    bilinear = chosen == "fp32" and device.partition(":")[0] == "cpu"
+    return ProbeSpeed(folded=True, bilinear=bilinear, closed_head=True, shared=True, precision=chosen)
+
+
+def kept_probe(begun: Mapping[str, Any] | None, device: str) -> ProbeSpeed:
+    """The switches of a probe that goes on: those of its provenance, as far as the device has them.
+
+    An attempt of before there were switches took the plain path.
+    """
+    known = {f.name for f in fields(ProbeSpeed)}
+    try:
+        found = ProbeSpeed(**{key: value for key, value in (begun or {}).items() if key in known})
+    except TypeError:
+        return PLAIN_PROBE
+    if found.precision == "bf16" and not has_bf16(device):
+        found = replace(found, precision="fp32")
+    return found

@@ -1,0 +1,253 @@
+"""How one step of a probe is computed: plainly, by autograd, or with the head's gradient in closed form."""
+
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bench.bilinear import batch_first, positions_first
+from bench.compiled import NoCompiler
+from bench.draws import KeepBits, keep_mask, same_twister
+from bench.heads import Probe
+from bench.positions import Maps, blocks_of, run_blocks
+from bench.probe_speed import ProbeSpeed
+from bench.winograd import replace_convolutions
+
+
+class ProbeSteps(Protocol):
+    """What trains a probe's model, whose mode (training, evaluation) is the caller's."""
+
+    optimizer: torch.optim.SGD
+
+    def step(self, features: Tensor, labels: Int[Tensor, " b"], number: int, lr: float) -> dict[str, Tensor]:
+        """Train on a batch: step `number` of its seed. Mean loss and share of hits, 0-d."""
+        ...
+
+    def logits(self, features: Tensor) -> Float[Tensor, "b classes"]:
+        """Of a batch, without gradients."""
+        ...
+
+
+def make_steps(
+    model: Probe, settings: dict[str, Any], seed: int, inputs: int, speed: ProbeSpeed
+) -> ProbeSteps:
+    """The plain way or the fast one, by the switches.
+
+    Args:
+        model: what is trained.
+        settings: a probe's, see `bench.protocols.ProbeSettings`.
+        seed: of dropout.
+        inputs: of the head.
+        speed: `closed_head`, `bilinear` and `precision` are looked at.
+    """
+    make = ClosedSteps if speed.closed_head else PlainSteps
+    return make(model, settings, seed, inputs, speed)
+
+
+def _sgd(model: Probe, settings: dict[str, Any], fused: bool) -> torch.optim.SGD:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.SGD(
+        trained,
+        lr=settings["lr"],
+        momentum=settings["momentum"],
+        weight_decay=settings["weight_decay"],
+        fused=fused,
+    )
+
+
+class PlainSteps:
+    """The yardstick: the model as it is, its gradient by autograd."""
+
+    def __init__(
+        self, model: Probe, settings: dict[str, Any], seed: int, inputs: int, speed: ProbeSpeed
+    ) -> None:
+        del speed
+        self.model, self.seed, self.inputs = model, seed, inputs
+        self.dropout = settings["dropout"]
+        self.optimizer = _sgd(model, settings, fused=False)
+
+    def step(self, features: Tensor, labels: Tensor, number: int, lr: float) -> dict[str, Tensor]:
+        """See `ProbeSteps`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        keep = None
+        if self.dropout > 0:
+            shape = (len(labels), self.inputs)
+            keep = keep_mask(shape, self.dropout, self.seed, "dropout", number, device=features.device)
+            keep = keep.to(features.dtype)
+        logits = self.model(features, keep)
+        loss = F.cross_entropy(logits, labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        hits = (logits.detach().argmax(1) == labels).to(torch.float64).mean()
+        return {"train_loss": loss.detach(), "train_top1": hits}
+
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        """See `ProbeSteps`."""
+        return self.model(features)
+
+
+class ClosedSteps:
+    """The head's gradient in closed form; that of trained stages by autograd from there on.
+
+    With a = relu(W x + b) and p = softmax(V a + c), the mean cross-entropy's gradient by the logits is
+    d = (p - onehot) / batch; by V, d' a; by a's argument, e = (d V) * [a > 0]; by W, e' x; by x, e W. Dropout's
+    factor 1 / (1 - p) is taken on the products' smaller side.
+    """
+
+    def __init__(
+        self, model: Probe, settings: dict[str, Any], seed: int, inputs: int, speed: ProbeSpeed
+    ) -> None:
+        self.model, self.seed, self.inputs = model, seed, inputs
+        self.dropout = settings["dropout"]
+        self.scale = 1 / (1 - self.dropout)
+        first = model.head.hidden.weight
+        self.optimizer = _sgd(model, settings, fused=first.device.type in ("cpu", "cuda"))
+        self.head = (
+            model.head.hidden.weight,
+            model.head.hidden.bias,
+            model.head.output.weight,
+            model.head.output.bias,
+        )
+        self.tail = [p for p in model.backbone.parameters() if p.requires_grad]
+        for parameter in self.head:
+            parameter.grad = torch.zeros_like(parameter)
+        self.bits = KeepBits(self.dropout) if first.device.type == "cpu" and same_twister() else None
+        self.low = torch.bfloat16 if speed.precision == "bf16" else None
+        self.stages = _Stages(model, speed.bilinear)
+
+    def step(self, features: Tensor, labels: Tensor, number: int, lr: float) -> dict[str, Tensor]:
+        """See `ProbeSteps`."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        for parameter in self.tail:
+            parameter.grad = None
+        outputs = self._trained(features)
+        # A copy that may be written to: what comes out of stages is wanted for their gradient.
+        x = outputs.detach().flatten(1)
+        values, for_x = self._head(x.clone() if self.stages.trained else x, labels, number)
+        if for_x is not None:
+            outputs.backward(for_x.view(outputs.shape))
+        self.optimizer.step()
+        return values
+
+    def _trained(self, features: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=self.low is not None):
+            return self.stages(features).to(features.dtype)
+
+    @torch.no_grad()
+    def _head(
+        self, x: Float[Tensor, "b d"], labels: Int[Tensor, " b"], number: int
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Loss and hits; the head's gradients where they belong; the gradient by its inputs if stages want it.
+
+        Writes to `x`.
+        """
+        weight, bias, last, last_bias = self.head
+        drop = self._drop(x, number)
+        drop(x)
+        scale = self.scale if self.dropout > 0 else 1.0
+        hidden = torch.addmm(bias, x, weight.T, alpha=scale) if self.low is None else self._low(x, scale)
+        a = F.relu_(hidden)
+        logits = torch.addmm(last_bias, a, last.T)
+        log_p = F.log_softmax(logits, 1)
+        row = labels[:, None]
+        loss = -log_p.gather(1, row).mean()
+        count = len(labels)
+        d = log_p.exp_()
+        d.scatter_add_(1, row, d.new_full((1, 1), -1.0).expand(count, 1)).div_(count)
+        grads = [p.grad for p in self.head if p.grad is not None]
+        torch.mm(d.T, a, out=grads[2])
+        torch.sum(d, 0, out=grads[3])
+        e = torch.mm(d, last).mul_(a > 0)
+        torch.sum(e, 0, out=grads[1])
+        e.mul_(scale)
+        if self.low is None:
+            torch.mm(e.T, x, out=grads[0])
+        else:
+            grads[0].copy_(e.to(self.low).T @ x.to(self.low))
+        for_x = None
+        if self.stages.trained:
+            for_x = torch.mm(e, weight)
+            drop(for_x)
+        hits = (logits.argmax(1) == labels).to(torch.float64).mean()
+        return {"train_loss": loss, "train_top1": hits}, for_x
+
+    def _low(self, x: Tensor, scale: float) -> Tensor:
+        weight, bias = self.head[:2]
+        product = x.to(self.low) @ weight.to(self.low).T
+        return torch.add(bias, product.to(x.dtype), alpha=scale)
+
+    def _drop(self, x: Tensor, number: int) -> "_Drop":
+        if self.dropout <= 0:
+            return _Drop(None)
+        shape = (x.shape[0], x.shape[1])
+        if self.bits is not None and x.dtype == torch.float32:
+            return _Drop(self.bits.mask(shape, self.seed, "dropout", number))
+        keep = keep_mask(shape, self.dropout, self.seed, "dropout", number, device=x.device)
+        return _Drop((keep > 0).to(x.dtype))
+
+    @torch.no_grad()
+    def logits(self, features: Tensor) -> Tensor:
+        """See `ProbeSteps`."""
+        x = self._trained(features).flatten(1)
+        if self.low is None:
+            return self.model.head(x)
+        return self.model.head.output(F.relu_(self._low(x, 1.0)))
+
+
+class _Drop:
+    """Sets to zero what a mask drops, in place: all bits or none of an int32, or a factor of 1 or 0."""
+
+    def __init__(self, mask: Tensor | None) -> None:
+        self.mask = mask
+
+    def __call__(self, x: Tensor) -> None:
+        if self.mask is None:
+            return
+        if self.mask.dtype == torch.int32:
+            x.view(torch.int32).bitwise_and_(self.mask)
+        else:
+            x.mul_(self.mask)
+
+
+class _Stages:
+    """The trained stages, small maps with fewer products: compiled, or where no compiler is, positions first.
+
+    The compiled way (`bench.winograd`) is a tenth faster than products alone (`bench.bilinear`).
+    """
+
+    def __init__(self, model: Probe, bilinear: bool) -> None:
+        modules = model.backbone.stage_modules(model.start)
+        self.trained = bool(modules)
+        self.blocks = []
+        if bilinear and _compiled(modules):
+            bilinear = False
+        while modules and bilinear and (found := blocks_of(modules[-1])) is not None:
+            self.blocks = [*found, *self.blocks]
+            modules.pop()
+        self.plain = modules
+
+    def __call__(self, features: Tensor) -> Float[Tensor, "b d h w"]:
+        x = features
+        if self.plain:
+            x = x.contiguous(memory_format=torch.channels_last)
+        for module in self.plain:
+            x = module(x)
+        if not self.blocks:
+            return x
+        maps = run_blocks(self.blocks, Maps(positions_first(x), x.shape[2], x.shape[3]))
+        return batch_first(maps.values, maps.height, maps.width)
+
+
+def _compiled(modules: list[nn.Module]) -> bool:
+    try:
+        for module in modules:
+            replace_convolutions(module)
+    except NoCompiler:
+        return False
+    return True
