@@ -198,9 +198,9 @@ def test_a_resumed_cell_leaves_its_number_of_threads_to_no_other(tmp_path):
     seen, usual = {}, torch.get_num_threads()
 
     class Threads(FakeTrainer):
-        def _run(self, config, *args):
+        def _run(self, config, attempt, stop, progress):
             seen[label(config)] = torch.get_num_threads()
-            super()._run(config, *args)
+            super()._run(config, attempt, stop, progress)
 
         def pretrain(self, *args, options, **more):
             torch.set_num_threads(options.threads)

@@ -60,7 +60,7 @@ def test_fewer_products_are_the_same_convolution_with_the_same_gradients(sides, 
     g = stream(0, "bilinear")
     x = torch.randn(3, 5, *sides, generator=g, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 5, 3, 3, generator=g, dtype=torch.float64, requires_grad=True)
-    plan = Plan(*sides, stride)
+    plan = Plan(sides[0], sides[1], stride)
     theirs = F.conv2d(x, weight, None, stride, 1)
     ours = batch_first(conv3x3(positions_first(x), weight, plan), *plan.out)
     torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
