@@ -38,7 +38,7 @@ COMPUTE = {
     "streams",
     "train",
 }
-COMPUTE |= {"data.batches", "evaluate", "winograd"}
+COMPUTE |= {"accelerated", "data.batches", "evaluate", "winograd"}
 # Of a probe.
 COMPUTE |= {
     "bilinear",

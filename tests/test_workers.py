@@ -178,15 +178,19 @@ def test_who_stops_one_worker_stops_the_run(told, results):
     assert len(summary.outcomes) <= 2
 
 
+def a_run(results, **options):
+    """A run as a process of its own, which finds the tests too, wherever the packages are installed from."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.Popen([*COMMAND, str(results)], start_new_session=True, env=environment, **options)
+
+
 def begun(results):
     return sum(1 for _ in results.glob("runs/*/attempts/*/provenance.json"))
 
 
 def test_a_terminal_signals_all_of_its_processes_and_they_save_and_stop(told, results):
     told(steps=SLOW, seconds=0.05)
-    process = subprocess.Popen(
-        [*COMMAND, str(results)], start_new_session=True, stdout=subprocess.PIPE, text=True
-    )
+    process = a_run(results, stdout=subprocess.PIPE, text=True)
     while begun(results) < 2:
         assert process.poll() is None
         time.sleep(0.01)
@@ -208,8 +212,9 @@ def test_a_signal_of_the_terminal_while_a_worker_starts_is_not_its_end():
 
 def test_workers_whose_parent_was_killed_save_and_end(told, results):
     told(steps=SLOW, seconds=0.05)
-    process = subprocess.Popen([*COMMAND, str(results)], start_new_session=True, stdout=subprocess.DEVNULL)
+    process = a_run(results, stdout=subprocess.DEVNULL)
     while begun(results) < 2:
+        assert process.poll() is None
         time.sleep(0.01)
     process.kill()
     process.wait()
