@@ -1,9 +1,9 @@
 """The arrows of the architecture: who imports whom, and what stays cheap."""
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -156,12 +156,15 @@ def test_what_needs_no_torch_answers_at_once(tmp_path, words):
     )
     environment = {"PATH": "", "PYTHONPATH": str(ROOT), "BENCH_RESULTS": str(tmp_path)}
     best, errors = 9.0, ""
-    for _ in range(5):
-        begun = time.perf_counter()
+    # The processor's seconds, and the best of ten: other tests share the processor.
+    for _ in range(10):
+        begun = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment
         )
-        best, errors = min(best, time.perf_counter() - begun), done.stderr
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent = ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
+        best, errors = min(best, spent), done.stderr
         if best < 0.5:
             break
     assert errors.splitlines()[-1] == "[]"
