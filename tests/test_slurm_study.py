@@ -71,12 +71,17 @@ def table(results: Path, tmp_path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("probes", "few"),
-    [("conv1-5", FEW), pytest.param("all", ["--preset", "smoke", "--threads", "1"], marks=pytest.mark.slow)],
+    ("probes", "judged", "few"),
+    [
+        ("conv1-5", "none", FEW),
+        pytest.param("all", "features", ["--preset", "smoke", "--threads", "1"], marks=pytest.mark.slow),
+    ],
     ids=["a few steps", "whole"],
 )
-def test_every_method_sent_to_the_cluster_gives_the_report_that_it_gives_here(probes, few, cluster, tmp_path):
-    study = ["-m", "all", "-d", "digits", "-s", "2", "--probes", probes, "--evaluate", "features", *few]
+def test_every_method_sent_to_the_cluster_gives_the_report_that_it_gives_here(
+    probes, judged, few, cluster, tmp_path
+):
+    study = ["-m", "all", "-d", "digits", "-s", "2", "--probes", probes, "--evaluate", judged, *few]
     here, there = tmp_path / "here", tmp_path / "there"
     # Four jobs run at once, one on each node; the others wait.
     chosen = profile(tmp_path, pack_minutes=0.15, cpus_per_task=4)
