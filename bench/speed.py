@@ -114,7 +114,7 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
     Args:
         device: "cpu", "cuda", ...
         speed: "auto" is the fastest way known to be right there; "plain" the yardstick.
-        precision: "auto" is bf16 where the device has units for it, unless `speed` is "plain"; or as named.
+        precision: "auto" is fp32, until bf16 is shown to give the same accuracy; or as named.
 
     Raises:
         UsageError: a word is unknown.
@@ -124,14 +124,14 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
     if speed == "plain":
         return replace(PLAIN, precision="bf16" if precision == "bf16" else "fp32")
     if precision == "auto":
-        precision = "bf16" if has_bf16(device) else "fp32"
+        precision = "fp32"
     kind = device.partition(":")[0]
     return Speed(
         flat_update=kind in ("cpu", "cuda"),
         precision="bf16" if precision == "bf16" else "fp32",
         winograd=kind == "cpu" and precision == "fp32",
         keep_memory=kind == "cpu",
-        # On processors it gained nothing (docs/performance.md).
+        # On processors it gained nothing.
         compile="if-it-pays" if kind == "cuda" else "never",
     )
 

@@ -153,7 +153,7 @@ def _choice(names: Any) -> click.Choice:
     type=_choice(PRECISIONS),
     default="auto",
     show_default=True,
-    help="Of its convolutions and products; auto is bf16 where the device has units for it.",
+    help="Of its convolutions and products; auto is fp32: bf16 has not been shown to give the same accuracy.",
 )
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads a cell.")
 @jobs_options
