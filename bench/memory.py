@@ -16,8 +16,17 @@ def keep_freed_memory() -> bool:
     Returns:
         Whether this C library can be told so.
     """
+    return _set(1 << 30, _MOST)
+
+
+def release_freed_memory() -> bool:
+    """Have glibc give freed memory back as it comes to do by itself; for comparisons."""
+    return _set(32 << 20, 64 << 20)
+
+
+def _set(map_from: int, trim_from: int) -> bool:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, 1 << 30)) and bool(mallopt(_M_TRIM_THRESHOLD, _MOST))
+    return bool(mallopt(_M_MMAP_THRESHOLD, map_from)) and bool(mallopt(_M_TRIM_THRESHOLD, trim_from))

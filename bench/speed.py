@@ -127,7 +127,8 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
         precision = "fp32"
     kind = device.partition(":")[0]
     return Speed(
-        flat_update=kind in ("cpu", "cuda"),
+        # On processors its copies take what it saves (docs/performance.md).
+        flat_update=kind == "cuda",
         precision="bf16" if precision == "bf16" else "fp32",
         winograd=kind == "cpu" and precision == "fp32",
         keep_memory=kind == "cpu",

@@ -65,9 +65,9 @@ def pretrain(
     source = data.train if row.labels else data.pool
     method = build_method(config, len(data.classes)).to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     method.train()
-    _prepare(method, options.switches, attempt.note)
+    prepare(method, options.switches, attempt.note)
     pixels = Pixels(source, where, settings["scale"])
-    steps = _Steps(method, pixels, settings, seed, options.switches, attempt.note)
+    steps = Steps(method, pixels, settings, seed, options.switches, attempt.note)
     means = EpochMeans(where)
 
     def save() -> None:
@@ -125,7 +125,7 @@ def pretrain(
     }
 
 
-class _Steps:
+class Steps:
     """The steps of a run, each a function of (seed, step) and of the weights alone."""
 
     def __init__(
@@ -189,7 +189,7 @@ class _Steps:
         return values, count
 
 
-def _prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
+def prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
     """Have the method's layers computed as the switches say; what cannot be had here is said, and stays plain."""
     if speed.keep_memory:
         keep_freed_memory()

@@ -32,7 +32,7 @@ def test_plain_is_plain_unless_a_precision_is_named(units):
 
 
 def test_a_processor_is_given_no_captured_graph(units):
-    assert choose("cpu").flat_update
+    assert choose("cpu").keep_memory
     assert not choose("cpu").graph
     assert not kept({"graph": True}, "cpu").graph
 

@@ -1,0 +1,27 @@
+"""Losses of fast runs over many steps and seeds, against those of plain ones."""
+
+import statistics
+
+import pytest
+
+from bench.speed import Speed
+from tests.learning import MemoryAttempt, noise_data, pretrain_config
+from tests.test_train import run
+
+SEEDS = range(5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["beta-vae", "patchvae"])
+def test_after_a_hundred_steps_the_loss_is_that_of_the_plain_way_within_the_noise_of_seeds(name, tmp_path):
+    """Mean loss of steps 81 to 100: the mean difference is within a fifth of the deviation over seeds."""
+    data = noise_data(train=320)
+    found: dict[str, list[float]] = {"plain": [], "fast": []}
+    for seed in SEEDS:
+        for word, switches in (("plain", Speed()), ("fast", Speed(flat_update=True, winograd=True))):
+            config = pretrain_config(name, seed=seed, epochs=5, batch_size=16)
+            result = run(config, MemoryAttempt(tmp_path / f"{word}{seed}"), data=data, switches=switches)
+            found[word].append(result["metrics"]["loss"])
+    apart = [a - b for a, b in zip(found["fast"], found["plain"], strict=True)]
+    spread = statistics.stdev(found["plain"])
+    assert abs(statistics.mean(apart)) <= spread / 5
