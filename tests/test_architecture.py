@@ -38,7 +38,7 @@ COMPUTE = {
     "streams",
     "train",
 }
-COMPUTE |= {"accelerated", "data.batches", "evaluate", "winograd"}
+COMPUTE |= {"accelerated", "data.batches", "evaluate", "step_times", "winograd"}
 # Of a probe.
 COMPUTE |= {
     "bilinear",

@@ -13,19 +13,11 @@ from typing import Any
 
 import pytest
 
-from bench.errors import UsageError, WorkersLost
+from bench.errors import WorkersLost
 from bench.launch.control import Stop
 from bench.launch.workers.process import Worker
 from bench.launch.workers.queue import Queue, Task
-from bench.launch.workers.share import (
-    CONTEXT_BYTES,
-    GIB,
-    WORKER_BYTES,
-    Jobs,
-    Machine,
-    num_workers,
-    threads_each,
-)
+from bench.launch.workers.share import GIB, Jobs
 from bench.processes import process_start
 from bench.records import load_runs, run_dir
 from tests.fake_trainer import load
@@ -237,9 +229,9 @@ def test_a_second_signal_ends_the_workers_first(monkeypatch):
     assert ended == ["workers", 130]
 
 
-def test_each_worker_has_one_gpu_and_the_record_says_which(told, monkeypatch, results):
+def test_each_worker_has_one_gpu_and_the_record_says_which(told, monkeypatch, results, tmp_path):
     told(gpus=2, free=80 * GIB, steps={FIRST: 40}, seconds=0.05)
-    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", "/tmp/mps")
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
     shared = Shared(PLAN, results, jobs=Jobs(per_gpu=1))
     assert shared.run().exit_code == 0
     found = [run.provenance["jobs"] for run in load_runs(results)]
@@ -297,48 +289,3 @@ def test_a_study_has_the_same_bits_with_any_number_of_workers_and_when_one_is_ki
     assert_same_study(killed, tmp_path / "alone")
     assert sorted(attempts(killed).values())[-2:] == [1, 2]
     assert left_over(killed) == []
-
-
-def test_how_many_fit():
-    small = Machine(cores=8, memory=3 * WORKER_BYTES)
-    assert num_workers(Jobs(), small) == 3
-    assert num_workers(Jobs(), Machine(cores=2, memory=100 * GIB)) == 2
-    assert num_workers(Jobs(5), small) == 5
-    need = CONTEXT_BYTES + 3 * GIB
-    gpu = Machine("cuda", gpus=("0",), free=(4 * need + 1,), cores=16)
-    assert num_workers(Jobs(), gpu) == 1
-    assert num_workers(Jobs(), gpu, [2 * GIB]) == 4
-    assert num_workers(Jobs(), gpu, [GIB // 100]) == 6
-    assert num_workers(Jobs(), gpu, [400 * GIB]) == 1
-    assert num_workers(Jobs(per_gpu=3), Machine("cuda", gpus=("0", "1"), free=(1, 1))) == 6
-    with pytest.raises(UsageError, match="torch sees no GPU here"):
-        num_workers(Jobs(per_gpu=3), small)
-
-
-def test_threads_are_divided_unless_they_are_typed(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "8")
-    assert [threads_each(Jobs(n), None) for n in (1, 2, 3, 16)] == [None, 4, 2, 1]
-    assert threads_each(Jobs(), None) == 1
-    assert threads_each(Jobs(4), 3) == 3
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ("-j 0", "'0' is neither a number of processes, 1 to 1000, nor auto"),
-        ("-j two", "'two' is neither a number"),
-        ("-j 2 --jobs-per-gpu 2", "both say how many processes"),
-        ("--jobs-per-gpu 2 --device cpu", "-j N has N processes there"),
-        ("-j 2 --slurm", "slurm_array_parallelism"),
-        ("--jobs-per-gpu 2 --slurm", "slurm_array_parallelism"),
-    ],
-)
-def test_nonsense_is_refused_in_a_line_and_nothing_written(words, said, tmp_path, capsys):
-    from bench.cli import main
-
-    results = tmp_path / "results"
-    assert main(["run", "-m", "random", "--results", str(results), *words.split()]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert len(error.splitlines()) == 1
-    assert not results.exists()

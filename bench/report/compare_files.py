@@ -107,20 +107,17 @@ def table(comparison: Comparison) -> str:
 
 def page(comparison: Comparison) -> str:
     """The comparison as one HTML page that needs nothing else."""
-    import jinja2
+    from bench.report.page import templates
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("bench.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("compare.html").render(
-        comparison=comparison,
-        tally=tally(comparison),
-        sides=sides(comparison),
-        explanation=explanation(comparison),
-        head=HEAD,
-        rows=[(one, texts(one)) for one in interesting(comparison)],
+    return (
+        templates()
+        .get_template("compare.html")
+        .render(
+            comparison=comparison,
+            tally=tally(comparison),
+            sides=sides(comparison),
+            explanation=explanation(comparison),
+            head=HEAD,
+            rows=[(one, texts(one)) for one in interesting(comparison)],
+        )
     )

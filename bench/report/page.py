@@ -36,7 +36,7 @@ def render(report: Report, refresh: str | None = None, version: str = "") -> str
             when the version changes. None, as for a file, leaves that out.
         version: the version that this page is of; "" takes the first answer for it.
     """
-    environment = _environment()
+    environment = templates()
     body = environment.get_template("body.html").render(
         report=report,
         findings=findings(report),
@@ -62,7 +62,8 @@ def render(report: Report, refresh: str | None = None, version: str = "") -> str
     )
 
 
-def _environment() -> "Environment":
+def templates() -> "Environment":
+    """The templates of pages, which escape what they are given and know no name by chance."""
     import jinja2
 
     environment = jinja2.Environment(
