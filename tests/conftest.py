@@ -5,6 +5,9 @@ import pytest
 # One thread a test process: bits differ between one and two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Their assertions say what differs, as those of tests do.
+pytest.register_assert_rewrite("tests.survival")
+
 pytest_plugins = ["tests.slurm_cluster", "tests.browser"]
 
 
