@@ -4,7 +4,6 @@ A convolution is bilinear: y = Z (X x * W w), with matrices X, W, Z that depend 
 entry by entry, which over channels becomes one matrix product an entry. With X, W, Z from the values of polynomials
 at r points, four outputs of a row need r = 6 products in place of 12, and 4 x 4 outputs of a map 36 in place of 144
 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, https://arxiv.org/abs/1509.09308).
-The gradients are bilinear too: the same matrices transposed, the same few products.
 
 Maps lie positions first, [height * width, batch, channels], in which X, Z and their transposes are matrix products
 over rows of memory, and a batch's channels are at each position one matrix. In fp32 the points 0, +-sqrt(1/2),
@@ -14,7 +13,6 @@ over rows of memory, and a batch's channels are at each position one matrix. In 
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -153,47 +151,11 @@ def transform_weight(plan: Plan, weight: Float[Tensor, "o c 3 3"]) -> Float[Tens
 def convolve(
     plan: Plan, x: Float[Tensor, "p b c"], transformed: Float[Tensor, "r c o"]
 ) -> Float[Tensor, "q b o"]:
-    """The convolution, with weights that `transform_weight` gave. No gradients: see `conv3x3`."""
+    """`F.conv2d(x, weight, None, plan.stride, 1)` with positions first and weights that `transform_weight` gave."""
     m = plan.matrices(x)
     return _both_sides(
         torch.bmm(_both_sides(x, m.rows[0], m.columns[0]), transformed), m.rows[1], m.columns[1]
     )
-
-
-class _Conv3x3(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, plan: Plan) -> Tensor:
-        m = plan.matrices(x)
-        maps = _both_sides(x, m.rows[0], m.columns[0])
-        transformed = transform_weight(plan, weight)
-        ctx.save_for_backward(maps, transformed)
-        ctx.plan = plan
-        return _both_sides(torch.bmm(maps, transformed), m.rows[1], m.columns[1])
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grads_out: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None]:
-        (grad,) = grads_out
-        maps, transformed = ctx.saved_tensors
-        m = ctx.plan.matrices(grad)
-        _, into, out = transformed.shape
-        grads = _both_sides(grad.contiguous(), m.rows[1].T, m.columns[1].T)
-        for_x = for_weight = None
-        if ctx.needs_input_grad[1]:
-            taps = m.weight.T @ torch.bmm(maps.transpose(1, 2), grads).view(-1, into * out)
-            for_weight = taps.view(3, 3, into, out).permute(3, 2, 0, 1)
-        if ctx.needs_input_grad[0]:
-            for_x = _both_sides(torch.bmm(grads, transformed.transpose(1, 2)), m.rows[0].T, m.columns[0].T)
-        return for_x, for_weight, None
-
-
-def conv3x3(
-    x: Float[Tensor, "p b c"], weight: Float[Tensor, "o c 3 3"], plan: Plan
-) -> Float[Tensor, "q b o"]:
-    """`F.conv2d(x, weight, None, plan.stride, 1)` with positions first; gradients for both."""
-    return _Conv3x3.apply(x, weight, plan)  # pyright: ignore[reportReturnType]
 
 
 def positions_first(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "p b c"]:

@@ -4,8 +4,12 @@ The sums of neighbours that stand before and after the products are written out 
 eight channels at once.
 """
 
+import ctypes
+import functools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+
+from bench.compiled import NoCompiler, load_library
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 TILE = 4
@@ -168,3 +172,22 @@ def source() -> str:
         parts.append(_GATHER.format(name=name, s=s, into=_both_sides(b), back=back))
         parts.append(_PIXELS.format(name=name, s=s, into=_both_sides(a), back=_both_sides(_transposed(a))))
     return "".join(parts)
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled transforms.
+
+    Raises:
+        NoCompiler: there is none, or it fails.
+    """
+    return load_library("winograd", source())
+
+
+def why_missing() -> str:
+    """Why there are no compiled transforms on this machine; "" if there are."""
+    try:
+        library()
+    except NoCompiler as error:
+        return str(error)
+    return ""

@@ -1,6 +1,5 @@
-"""A ResNet's basic blocks on maps that lie positions first, their 3x3 convolutions by `bench.bilinear`."""
+"""A ResNet's frozen basic blocks on maps that lie positions first, their 3x3 convolutions by `bench.bilinear`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
-from bench.bilinear import Plan, conv3x3, convolve, transform_weight
+from bench.bilinear import Plan, convolve, transform_weight
 
 
 @dataclass(frozen=True)
@@ -65,21 +64,6 @@ def _short(downsample: nn.Module | None) -> bool:
     )
 
 
-def run_blocks(blocks: Sequence[BasicBlock], maps: Maps) -> Maps:
-    """What the blocks compute, with gradients; their BN keeps its statistics as in the blocks themselves."""
-    for block in blocks:
-        x, h, w = maps.values, maps.height, maps.width
-        first = Plan(h, w, block.conv1.stride[0])
-        second = Plan(*first.out, block.conv2.stride[0])
-        y = F.relu_(normalise(block.bn1, conv3x3(x, block.conv1.weight, first)))
-        y = normalise(block.bn2, conv3x3(y, block.conv2.weight, second))
-        if block.downsample is not None:
-            conv, norm = _parts(block.downsample)
-            x = normalise(norm, _pointwise(maps, conv.weight, conv.stride[0]))
-        maps = Maps(F.relu_(y + x), *second.out)
-    return maps
-
-
 def _parts(downsample: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
     assert isinstance(downsample, nn.Sequential)
     conv, norm = downsample
@@ -91,13 +75,6 @@ def _pointwise(maps: Maps, weight: Tensor, stride: int) -> Tensor:
     _, b, c = maps.values.shape
     taken = maps.values.view(maps.height, maps.width, b, c)[::stride, ::stride].reshape(-1, b, c)
     return taken @ weight.flatten(1).T
-
-
-def normalise(norm: nn.Module, x: Float[Tensor, "p b c"]) -> Float[Tensor, "p b c"]:
-    """A BN layer on maps positions first, which it sees as one tall image, channels last."""
-    p, b, c = x.shape
-    tall = norm(x.reshape(1, p * b, 1, c).permute(0, 3, 1, 2))
-    return tall.permute(0, 2, 3, 1).reshape(p, b, c)
 
 
 def fold(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,8 @@ class ProbeSpeed:
 
     Attributes:
         folded: run the frozen prefix with its BN folded into its convolutions.
-        bilinear: convolve small maps with fewer products, frozen (`bench.bilinear`) or trained (`bench.winograd`).
+        bilinear: convolve the frozen stages' small maps with fewer products; see `bench.bilinear`.
+        winograd: the same of the trained stages, in C; see `bench.winograd`.
         closed_head: the head's gradient in closed form into memory that is kept, and one fused update.
         shared: keep features for other probes of the same pretraining and freeze point in this process.
         precision: of the frozen prefix and of products; weights, updates and losses stay fp32.
@@ -25,6 +26,7 @@ class ProbeSpeed:
 
     folded: bool = False
     bilinear: bool = False
+    winograd: bool = False
     closed_head: bool = False
     shared: bool = False
     precision: Precision = "fp32"
@@ -48,8 +50,10 @@ def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> P
         # The yardstick is fp32 unless bf16 is asked for, which the plain path of a probe does not have.
         return PLAIN_PROBE
     # Fewer products lose digits that bf16 does not have, and a GPU's own convolutions are faster than many products.
-    bilinear = chosen == "fp32" and device.partition(":")[0] == "cpu"
-    return ProbeSpeed(folded=True, bilinear=bilinear, closed_head=True, shared=True, precision=chosen)
+    fewer = chosen == "fp32" and device.partition(":")[0] == "cpu"
+    return ProbeSpeed(
+        folded=True, bilinear=fewer, winograd=fewer, closed_head=True, shared=True, precision=chosen
+    )
 
 
 def kept_probe(begun: Mapping[str, Any] | None, device: str) -> ProbeSpeed:
@@ -64,4 +68,4 @@ def kept_probe(begun: Mapping[str, Any] | None, device: str) -> ProbeSpeed:
         return PLAIN_PROBE
     if found.precision == "bf16" and not has_bf16(device):
         found = replace(found, precision="fp32")
-    return found
+    return replace(found, winograd=found.winograd and device.partition(":")[0] == "cpu")

@@ -5,13 +5,10 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.bilinear import batch_first, positions_first
-from bench.compiled import NoCompiler
 from bench.draws import KeepBits, keep_mask, same_twister
 from bench.heads import Probe
-from bench.positions import Maps, blocks_of, run_blocks
 from bench.probe_speed import ProbeSpeed
 from bench.winograd import replace_convolutions
 
@@ -40,7 +37,7 @@ def make_steps(
         settings: a probe's, see `bench.protocols.ProbeSettings`.
         seed: of dropout.
         inputs: of the head.
-        speed: `closed_head`, `bilinear` and `precision` are looked at.
+        speed: `closed_head`, `winograd` and `precision` are looked at.
     """
     make = ClosedSteps if speed.closed_head else PlainSteps
     return make(model, settings, seed, inputs, speed)
@@ -118,7 +115,7 @@ class ClosedSteps:
             parameter.grad = torch.zeros_like(parameter)
         self.bits = KeepBits(self.dropout) if first.device.type == "cpu" and same_twister() else None
         self.low = torch.bfloat16 if speed.precision == "bf16" else None
-        self.stages = _Stages(model, speed.bilinear)
+        self.stages = _Stages(model, speed.winograd)
 
     def step(self, features: Tensor, labels: Tensor, number: int, lr: float) -> dict[str, Tensor]:
         """See `ProbeSteps`."""
@@ -216,38 +213,17 @@ class _Drop:
 
 
 class _Stages:
-    """The trained stages, small maps with fewer products: compiled, or where no compiler is, positions first.
+    """The trained stages, in C where that is wished."""
 
-    The compiled way (`bench.winograd`) is a tenth faster than products alone (`bench.bilinear`).
-    """
-
-    def __init__(self, model: Probe, bilinear: bool) -> None:
-        modules = model.backbone.stage_modules(model.start)
-        self.trained = bool(modules)
-        self.blocks = []
-        if bilinear and _compiled(modules):
-            bilinear = False
-        while modules and bilinear and (found := blocks_of(modules[-1])) is not None:
-            self.blocks = [*found, *self.blocks]
-            modules.pop()
-        self.plain = modules
+    def __init__(self, model: Probe, winograd: bool) -> None:
+        self.modules = model.backbone.stage_modules(model.start)
+        self.trained = bool(self.modules)
+        if winograd:
+            for module in self.modules:
+                replace_convolutions(module)
 
     def __call__(self, features: Tensor) -> Float[Tensor, "b d h w"]:
-        x = features
-        if self.plain:
-            x = x.contiguous(memory_format=torch.channels_last)
-        for module in self.plain:
+        x = features.contiguous(memory_format=torch.channels_last) if self.trained else features
+        for module in self.modules:
             x = module(x)
-        if not self.blocks:
-            return x
-        maps = run_blocks(self.blocks, Maps(positions_first(x), x.shape[2], x.shape[3]))
-        return batch_first(maps.values, maps.height, maps.width)
-
-
-def _compiled(modules: list[nn.Module]) -> bool:
-    try:
-        for module in modules:
-            replace_convolutions(module)
-    except NoCompiler:
-        return False
-    return True
+        return x

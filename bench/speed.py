@@ -85,7 +85,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
         "winograd": "Winograd's convolutions",
         "graph": "captured graph",
         "folded": "folded BN",
-        "bilinear": "fewer products",
+        "bilinear": "frozen stages with fewer products",
         "closed_head": "closed-form head",
     }
     words = [text for name, text in names.items() if row.get(name)]

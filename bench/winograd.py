@@ -18,18 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.compiled import load_library
-from bench.minimal_filters import LANES, THREE, TILE, TWO, source
-
-
-@functools.cache
-def library() -> Any:
-    """The compiled transforms.
-
-    Raises:
-        NoCompiler: there is none, or it fails.
-    """
-    return load_library("winograd", source())
+from bench.minimal_filters import LANES, THREE, TILE, TWO, library
 
 
 def _call(name: str, first: Tensor, second: Tensor, *numbers: int) -> None:

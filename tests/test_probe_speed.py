@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench import feature_store, probe_steps
-from bench.bilinear import Plan, batch_first, conv3x3, positions_first
+from bench import feature_store
+from bench.bilinear import Plan, batch_first, convolve, positions_first, transform_weight
 from bench.build import build_backbone
 from bench.draws import KeepBits, keep_mask, same_twister
 from bench.errors import Interrupted
@@ -54,30 +54,26 @@ def used_backbone(name="resnet9", size=32):
     return backbone.eval()
 
 
+def convolved(x, weight, plan):
+    return batch_first(convolve(plan, positions_first(x), transform_weight(plan, weight)), *plan.out)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("sides", [(4, 4), (8, 8), (2, 2), (1, 1), (7, 5), (9, 3)])
-def test_fewer_products_are_the_same_convolution_with_the_same_gradients(sides, stride):
+def test_fewer_products_are_the_same_convolution(sides, stride):
     g = stream(0, "bilinear")
-    x = torch.randn(3, 5, *sides, generator=g, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(4, 5, 3, 3, generator=g, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(3, 5, *sides, generator=g, dtype=torch.float64)
+    weight = torch.randn(4, 5, 3, 3, generator=g, dtype=torch.float64)
     plan = Plan(sides[0], sides[1], stride)
     theirs = F.conv2d(x, weight, None, stride, 1)
-    ours = batch_first(conv3x3(positions_first(x), weight, plan), *plan.out)
-    torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=1e-12)
-    out = torch.randn(theirs.shape, generator=g, dtype=torch.float64)
-    for a, b in zip(
-        torch.autograd.grad(ours, (x, weight), out),
-        torch.autograd.grad(theirs, (x, weight), out),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(convolved(x, weight, plan), theirs, atol=1e-12, rtol=1e-12)
 
 
 def test_a_map_of_four_by_four_takes_a_quarter_of_the_products_and_loses_a_digit_at_most():
     assert Plan(4, 4).products == 36
     x, weight = torch.randn(16, 64, 4, 4), torch.randn(64, 64, 3, 3) / 24
     exact = F.conv2d(x.double(), weight.double(), None, 1, 1)
-    ours = batch_first(conv3x3(positions_first(x), weight, Plan(4, 4)), 4, 4)
+    ours = convolved(x, weight, Plan(4, 4))
     error = (ours - exact).square().mean().sqrt() / exact.square().mean().sqrt()
     assert error < 3e-6
 
@@ -151,12 +147,10 @@ def two_ways(freeze, speed, dtype=torch.float32, batch=16, **settings):
 @pytest.mark.parametrize(
     ("freeze", "steps", "tolerance"), [("conv1-5", 50, 1e-4), ("conv1-3", 6, 1e-3), ("conv1", 6, 1e-3)]
 )
-@pytest.mark.parametrize("compiler", [True, False])
-def test_logits_of_the_first_steps_are_the_plain_ways(freeze, steps, tolerance, compiler, monkeypatch):
+@pytest.mark.parametrize("winograd", [True, False])
+def test_logits_of_the_first_steps_are_the_plain_ways(freeze, steps, tolerance, winograd):
     """Where stages are trained a ReLU that rounding flips moves logits at once; in fp64 they agree, see below."""
-    if not compiler:
-        monkeypatch.setattr(probe_steps, "_compiled", lambda modules: False)
-    _, advance = two_ways(freeze, FAST)
+    _, advance = two_ways(freeze, dataclasses.replace(FAST, winograd=winograd))
     for number in range(steps):
         values, (plain, fast) = advance(number)
         torch.testing.assert_close(fast, plain, atol=tolerance, rtol=0)
@@ -164,10 +158,9 @@ def test_logits_of_the_first_steps_are_the_plain_ways(freeze, steps, tolerance, 
 
 
 @pytest.mark.parametrize(("freeze", "dropout"), [("conv1-5", 0.5), ("conv1-3", 0.75), ("conv1", 0.0)])
-def test_the_closed_form_is_autograds_gradient(freeze, dropout, monkeypatch):
+def test_the_closed_form_is_autograds_gradient(freeze, dropout):
     """In fp64 to eleven digits, and that of trained stages through it."""
-    monkeypatch.setattr(probe_steps, "_compiled", lambda modules: False)
-    speed = ProbeSpeed(closed_head=True, bilinear=True)
+    speed = ProbeSpeed(closed_head=True)
     made, advance = two_ways(freeze, speed, torch.float64, batch=4, dropout=dropout, bn_affine=True)
     for number in range(3):
         advance(number)
@@ -274,9 +267,10 @@ def test_a_file_is_not_begun_without_room_for_it(weights, tmp_path):
 
 def test_switches_are_chosen_by_the_device_and_kept_by_a_probe_that_goes_on():
     assert choose_probe("cpu", "plain") == PLAIN_PROBE
-    assert FAST.bilinear
-    assert not choose_probe("cpu", "auto", "bf16").bilinear
-    assert not choose_probe("cuda", "auto", "fp32").bilinear
+    assert (FAST.bilinear, FAST.winograd) == (True, True)
+    for other in (choose_probe("cpu", "auto", "bf16"), choose_probe("cuda", "auto", "fp32")):
+        assert (other.bilinear, other.winograd) == (False, False)
+    assert not kept_probe(FAST.as_json(), "cuda").winograd
     assert kept_probe(FAST.as_json(), "cpu") == FAST
     assert kept_probe(None, "cpu") == PLAIN_PROBE
     assert kept_probe({**FAST.as_json(), "of tomorrow": True}, "cpu") == FAST

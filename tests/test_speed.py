@@ -5,6 +5,7 @@ import torch
 
 from bench import speed
 from bench.errors import UsageError
+from bench.launch import cell
 from bench.launch.control import RunOptions, Stop
 from bench.records import run_dir
 from bench.speed import PLAIN, Speed, choose, from_json, has_bf16, in_words, kept
@@ -113,3 +114,22 @@ def test_plain_asked_for_wins_over_how_a_cell_began(tmp_path):
     run(PLAN, tmp_path, stopping, stop, options=RunOptions(speed="auto"))
     run(PLAN, tmp_path, goes_on, options=RunOptions(speed="plain"))
     assert goes_on.seen[0] == PLAIN
+
+
+def test_without_a_compiler_a_cell_is_plain_says_so_and_goes_on_plainly_where_there_is_one(
+    tmp_path, monkeypatch
+):
+    stop, stopping, goes_on = Stop(), Switches(), Switches()
+    stopping.on_step = stop.request
+    monkeypatch.setattr(cell, "why_missing", lambda: "no C compiler")
+    run(PLAN, tmp_path, stopping, stop, options=RunOptions(speed="auto"))
+    id = next(PLAN.cells).id
+    assert from_json(load(tmp_path, id).provenance["speed"]).winograd is False
+    (log,) = run_dir(tmp_path, id).glob("attempts/*/log.txt")
+    assert "convolutions stay plain: no C compiler" in log.read_text()
+    monkeypatch.setattr(cell, "why_missing", lambda: "")
+    run(PLAN, tmp_path, goes_on, options=RunOptions(speed="auto"))
+    assert choose("cpu").winograd
+    assert [seen.winograd for seen in (*stopping.seen, goes_on.seen[0])] == [False, False]
+    # Those begun now have it.
+    assert goes_on.seen[-1].winograd

@@ -12,6 +12,7 @@ from bench.files import read_json
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import default_threads
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Trainer, one_line
+from bench.minimal_filters import why_missing
 from bench.plan import Cell
 from bench.probe_speed import choose_probe, kept_probe
 from bench.provenance import collect
@@ -101,8 +102,10 @@ class CellRunner:
             if run is not None and run.result is None and (aside := set_broken_result_aside(run.dir)):
                 self.display.note(f"{cell.label}: a broken result.json was set aside as {aside.name}")
             data = work.load(cell.source)
-            options = self._in_force(cell, run, work.forget)
+            options, missing = self._in_force(cell, run, work.forget)
             attempt = self._begin(work, data, options)
+            if missing:
+                attempt.note(f"convolutions stay plain: {missing}")
             result = self._call(cell, data, attempt, options)
             if not attempt.finished:
                 result = attempt.finish(result)
@@ -186,8 +189,12 @@ class CellRunner:
             raise BrokenWeights(f"the weights of pretraining {run.id} are gone", run.dir, None)
         return run.weights, run.result
 
-    def _in_force(self, cell: Cell, run: Run | None, forget: int) -> RunOptions:
-        """Threads and switches of a cell: a resumed one keeps those it began with, else its bits would change."""
+    def _in_force(self, cell: Cell, run: Run | None, forget: int) -> tuple[RunOptions, str]:
+        """Threads and switches of a cell: a resumed one keeps those it began with, else its bits would change.
+
+        Returns:
+            They, and why a switch that was wished for cannot be had on this machine, or "".
+        """
         wished = self.options
         # Torch is asked before a cell that goes on has had its own number set.
         usual = wished.threads or default_threads()
@@ -197,13 +204,18 @@ class CellRunner:
             probing = choose_probe(self.device, wished.speed, wished.precision)
             if begun and wished.speed == "auto":
                 probing = kept_probe(begun.get("speed"), self.device)
-            return replace(wished, threads=threads, probing=probing)
+            missing = why_missing() if probing.winograd else ""
+            probing = replace(probing, winograd=probing.winograd and not missing)
+            return replace(wished, threads=threads, probing=probing), missing
         if cell.kind != "pretrain":
-            return replace(wished, threads=threads)
+            return replace(wished, threads=threads), ""
         switches: Speed = choose(self.device, wished.speed, wished.precision)
         if begun and wished.speed == "auto":
             switches = kept(begun.get("speed"), self.device, wished.precision)
-        return replace(wished, threads=threads, switches=switches)
+        # What is recorded is what is in force, so that a cell goes on as it began where a compiler is found later.
+        missing = why_missing() if switches.winograd else ""
+        switches = replace(switches, winograd=switches.winograd and not missing)
+        return replace(wished, threads=threads, switches=switches), missing
 
     def _begun(self, run: Run | None, forget: int) -> dict[str, Any] | None:
         """The provenance of the newest attempt that counts and says on how many threads it ran."""

@@ -22,12 +22,13 @@ from bench.data.arrays import Dataset, Split
 from bench.feature_store import SHELF
 from bench.heads import freeze_index
 from bench.launch.control import RunOptions, Stop
+from bench.minimal_filters import why_missing
 from bench.perf.ceiling import clock, convolutions, matmul_flops
 from bench.probe import probe
 from bench.probe_speed import choose_probe
 from bench.protocols import ProbeSettings
 
-SWITCHES = ("folded", "bilinear", "closed_head")
+SWITCHES = ("folded", "bilinear", "winograd", "closed_head")
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
     device = torch.device(wish.device)
     data = _few(wish.data, wish.images)
     fast = choose_probe(wish.device, "auto", wish.precision)
+    fast = replace(fast, winograd=fast.winograd and not why_missing())
     plain = RunOptions(threads=wish.threads)
     ways = {
         "recomputed": replace(plain, cache_bytes=0),
