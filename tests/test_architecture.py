@@ -23,6 +23,7 @@ HEAVY = (
     "torchmetrics",
     "pyarrow",
     "torch_fidelity",
+    "matplotlib",
 )
 # Modules that compute; all others answer without torch.
 COMPUTE = {
@@ -38,7 +39,7 @@ COMPUTE = {
     "streams",
     "train",
 }
-COMPUTE |= {"accelerated", "data.batches", "evaluate", "step_times", "winograd"}
+COMPUTE |= {"accelerated", "data.batches", "evaluate", "winograd"}
 # Of a probe.
 COMPUTE |= {
     "bilinear",
@@ -50,6 +51,8 @@ COMPUTE |= {
     "positions",
     "probe_steps",
 }
+# Of what is measured of a pretraining.
+COMPUTE |= {f"perf.{name}" for name in ("breakdown", "peak", "pretrain", "steps", "work")}
 _EVALUATIONS = (
     "features",
     "linear",

@@ -1,31 +1,131 @@
 """`bench perf`."""
 
-from collections.abc import Mapping
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from bench.commands.options import data_option, json_option, table, user_path
-from bench.files import dumps
+from bench.commands.options import data_option, json_option, typed, user_path
+from bench.errors import UsageError
+from bench.files import dumps, write_bytes
+from bench.selection import select, split
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# beta-VAE and PatchVAE, and the one that takes most memory and time.
+METHODS = ("beta-vae", "patchvae", "patchvae-gan")
+FREEZES = ("conv1-5", "conv1-3", "conv1")
+PRETRAIN = {"batch": 128, "rounds": 9}
+PROBE = {"pairs": 5, "images": 1280, "epochs": 3, "of_epochs": 30}
 
 
-@click.group("perf")
-def command() -> None:
-    """How fast this machine computes: each way side by side, and the share of its own ceiling."""
+def _shared_options(dataset: str) -> Callable[[F], F]:
+    """Where to measure, of which images, and what becomes of the numbers."""
+    options = (
+        click.option(
+            "-d", "--dataset", default=dataset, show_default=True, metavar="NAME", help="Of which images."
+        ),
+        click.option("--device", default="auto", metavar="NAME", show_default=True),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "fp32", "bf16"]),
+            default="auto",
+            show_default=True,
+            help="Of the fast ways.",
+        ),
+        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N"),
+        data_option,
+        click.option(
+            "--compare",
+            "earlier",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="An earlier perf.json: which ratios got worse; exit code 1 if one did.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            metavar="FOLDER",
+            help="Also perf.json, perf.md and the roofline as perf.svg and perf.png.",
+        ),
+        json_option,
+    )
+    return lambda function: functools.reduce(lambda f, option: option(f), reversed(options), function)
+
+
+@click.group("perf", invoke_without_command=True)
+@_shared_options("digits")
+@click.pass_context
+def command(ctx: click.Context, **given: Any) -> int | None:
+    """How fast this machine computes: each way side by side, and the share of its own ceiling.
+
+    Alone it measures both parts: a probe, and the steps of three pretrainings.
+    """
+    if ctx.invoked_subcommand is not None:
+        wrong = next((option for option in ctx.params if typed(option)), None)
+        if wrong is not None:
+            flag = {"earlier": "compare", "root": "data", "as_json": "json"}.get(wrong, wrong)
+            raise UsageError(
+                f"--{flag} belongs behind the part: bench perf {ctx.invoked_subcommand} --{flag}"
+            )
+        return None
+    given = {**PRETRAIN, **PROBE, **given}
+    parts = {"pretrain": _pretrain_part(given, METHODS), "probe": _probe_part(given, FREEZES)}
+    return _measured(given, parts)
+
+
+@command.command("pretrain")
+@click.option(
+    "-m",
+    "--methods",
+    multiple=True,
+    metavar="NAMES",
+    default=METHODS,
+    show_default=",".join(METHODS),
+    help="Commas, globs, all.",
+)
+@click.option(
+    "--batch", type=click.IntRange(2), default=128, show_default=True, metavar="N", help="Images a step."
+)
+@click.option(
+    "--size",
+    type=click.IntRange(8),
+    default=None,
+    metavar="N",
+    help="Pixels a side; the data set's by default.",
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=9, show_default=True, metavar="N", help="Each way once each."
+)
+@click.option("--each", is_flag=True, help="Also the fast way with each switch turned.")
+@click.option("--compiled", is_flag=True, help="Also the plain way, compiled.")
+@click.option(
+    "--ways", multiple=True, metavar="NAMES", help="Only these beside plain: fast, no-winograd, compiled, ..."
+)
+@click.option("--profile", is_flag=True, help="Also where a step's time goes.")
+@click.option("--memory/--no-memory", default=True, help="Each way's peak, in a process of its own.")
+@_shared_options("digits")
+def pretrain(**given: Any) -> int:
+    """A step of a pretraining in each way of computing it, beside what the device can do at most.
+
+    Every way takes one step in turn in each round, and so do the step's convolutions alone and a large product;
+    ratios and shares are taken within a round. Times are CPU seconds of one thread, else synchronised wall seconds.
+    """
+    return _measured(given, {"pretrain": _pretrain_part(given, given["methods"])})
 
 
 @command.command("probe")
-@click.option(
-    "-d", "--dataset", default="cifar100", show_default=True, metavar="NAME", help="Of which images."
-)
 @click.option(
     "--probes",
     "freezes",
     multiple=True,
     metavar="NAME",
-    default=("conv1-5", "conv1-3", "conv1"),
-    show_default="conv1-5, conv1-3, conv1",
+    default=FREEZES,
+    show_default=", ".join(FREEZES),
     help="Freeze points.",
 )
 @click.option("--backbone", default="resnet9", show_default=True, metavar="NAME", help="Any CNN of timm.")
@@ -45,56 +145,129 @@ def command() -> None:
     help="Of a whole probe.",
 )
 @click.option("--each", is_flag=True, help="Also without each of the switches.")
-@click.option("--device", default="auto", metavar="NAME", show_default=True)
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N")
-@data_option
-@json_option
-def probe(root: Path | None, as_json: bool, **given: Any) -> int:
+@_shared_options("cifar100")
+def probe(**given: Any) -> int:
     """A probe, feature pass included: features recomputed each epoch, computed once, and the fast way.
 
     Times are CPU seconds on a CPU, medians over rounds in which each way runs once; ratios are taken within a round.
     """
-    from bench.data import registry
+    return _measured(given, {"probe": _probe_part(given, tuple(given["freezes"]))})
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is to be measured.
+
+    Attributes:
+        settings: those that decide whether an earlier measurement compares with it.
+        rounds: how many.
+        measure: from (data set, device, teller) to facts.
+    """
+
+    settings: Mapping[str, Any]
+    rounds: int
+    measure: Callable[[Any, str, Callable[[str], None]], dict[str, Any]]
+
+
+def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
+    from bench.data import registry as datasets
+    from models import registry as methods
+
+    methods.load_plugins()
+    still = [name for name, row in methods.METHODS.items() if not row.trained]
+    for name in split(names):
+        if name in still:
+            raise UsageError(f"{name} takes no training step: leave it out")
+    if given.get("profile"):
+        # Read when torch is imported; its profiler else writes to the terminal that it starts and stops.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    chosen = select("method", names, [name for name in methods.METHODS if name not in still])
+    size = given.get("size") or datasets.spec(given["dataset"]).image_size or 32
+    settings = {"batch": given["batch"], "size": size, "precision": given["precision"]}
+
+    def measured(data: Any, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
+        from bench.perf.pretrain import Wish, measure
+
+        flags = ("each", "compiled", "memory", "profile", "rounds", "threads")
+        return measure(
+            Wish(
+                tuple(chosen),
+                data.train,
+                len(data.classes),
+                device=device,
+                ways=tuple(split(given.get("ways", ()))),
+                **settings,
+                **{name: given[name] for name in flags if name in given},
+            ),
+            tell,
+        )
+
+    return _Part(settings, given["rounds"], measured)
+
+
+def _probe_part(given: Mapping[str, Any], freezes: tuple[str, ...]) -> _Part:
+    def measured(data: Any, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
+        from bench.perf.probe import Wish, measure
+
+        names = ("backbone", "threads", "pairs", "images", "epochs", "of_epochs", "precision", "each")
+        wish = Wish(data, freezes, device=device, **{name: given[name] for name in names if name in given})
+        return measure(wish, tell)
+
+    settings = {"epochs": given["of_epochs"], "epochs_run": given["epochs"]}
+    return _Part(settings, given["pairs"], measured)
+
+
+def _measured(given: Mapping[str, Any], parts: Mapping[str, _Part]) -> int:
+    """Measure the parts, print, write and compare them; the exit code."""
+    from bench.data import registry as datasets
+    from bench.perf import compare, facts, shown
+
+    datasets.spec(given["dataset"])
+    earlier = None if given["earlier"] is None else facts.read_facts(user_path(given["earlier"]) or Path())
+    out = _made(given["out"])
+    data = datasets.load(given["dataset"], user_path(given["root"]), False)
     from bench.launch.device import resolve_device
-    from models.registry import load_plugins
 
-    load_plugins()
-    data = registry.load(given["dataset"], user_path(root), False)
     device, name = resolve_device(given["device"])
-    from bench.perf.probe import Wish, measure
+    if earlier is not None:
+        # What cannot be compared is said before minutes are spent on it.
+        where = {"device": device, "threads": given["threads"]}
+        compare.refuse_unlike(earlier, {"machine": where, **{p: one.settings for p, one in parts.items()}})
+        compare.refuse_few(min(one.rounds for one in parts.values()))
+    found: dict[str, Any] = {"schema": facts.SCHEMA, "dataset": given["dataset"]}
+    for part, one in parts.items():
+        found[part] = one.measure(data, device, lambda text: click.echo(text, err=True))
+    found["machine"] = facts.machine(device, name, given["threads"])
+    if out is not None:
+        _write(out, found)
+    changes = None if earlier is None else compare.compare(earlier, found)
+    if given["as_json"]:
+        more = {} if changes is None else {"compared": compare.as_facts(changes)}
+        click.echo(dumps({**found, **more}, indent=1))
+    else:
+        click.echo(shown.text(found))
+        if earlier is not None and changes is not None:
+            click.echo("\n" + compare.text(changes, earlier, found))
+    return 1 if changes is not None and compare.slower(changes) else 0
 
-    keys = ("backbone", "threads", "pairs", "images", "epochs", "of_epochs", "precision", "each")
-    wish = Wish(data, tuple(given["freezes"]), device=device, **{key: given[key] for key in keys})
-    facts = {**measure(wish, lambda text: click.echo(text, err=True)), "device_name": name}
-    click.echo(dumps(facts, indent=1) if as_json else _shown(facts))
-    return 0
+
+def _made(out: Path | None) -> Path | None:
+    folder = user_path(out)
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be made: {error.strerror or error}") from None
+    return folder
 
 
-def _shown(facts: Mapping[str, Any]) -> str:
-    ceiling = facts["ceiling"]
-    lines = [
-        f"{facts['device_name'] or facts['device']}, {facts['threads']} thread(s);"
-        f" a large product {ceiling['matmul_flops'] / 1e9:.0f} GFLOP/s, the backbone's convolutions back to back"
-        f" {ceiling['convolutions_flops'] / 1e9:.0f} ({ceiling['convolutions_images_per_second']:.0f} images/s)",
-        f"{facts['epochs']} epochs from {facts['epochs_run']} run, {facts['images']} images and"
-        f" {facts['tested']} to test on, medians of {facts['pairs']} rounds",
-        "",
-    ]
-    rows = []
-    for row in facts["rows"]:
-        for way, t in row["ways"].items():
-            share = row["flop_per_image"] * t["images_per_second"] / ceiling["matmul_flops"]
-            rows.append(
-                [
-                    row["freeze"],
-                    way,
-                    f"{t['seconds']:.1f}",
-                    f"{t['ms_a_batch']:.1f}",
-                    f"{t['images_per_second']:.0f}",
-                    f"{100 * share:.0f} %",
-                    f"{t['times_faster']:.2f}",
-                ]
-            )
-    head = ["frozen", "features", "seconds", "ms a batch", "images/s", "of a product's", "times faster"]
-    return "\n".join([*lines, table(head, rows)])
+def _write(folder: Path, found: Mapping[str, Any]) -> None:
+    from bench.perf import facts, shown
+    from bench.perf.roofline import roofline
+
+    drawn = roofline(found) if "pretrain" in found else {}
+    for ending, content in drawn.items():
+        write_bytes(folder / f"perf.{ending}", content)
+    write_bytes(folder / "perf.md", shown.markdown(found, "perf.svg" if drawn else None).encode())
+    facts.write_facts(folder / "perf.json", found)
+    click.echo(f"wrote {folder}/perf.{{{','.join(['json', 'md', *drawn])}}}", err=True)

@@ -4,6 +4,10 @@ A part is one function and one row: name -> what it measures, "module:function".
 """
 
 PARTS: dict[str, tuple[str, str]] = {
+    "pretrain": (
+        "a step of a pretraining: plain, fast, with each switch turned, beside its convolutions alone",
+        "bench.perf.pretrain:measure",
+    ),
     "probe": (
         "a probe: features recomputed each epoch, computed once, and the fast way",
         "bench.perf.probe:measure",

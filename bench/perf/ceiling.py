@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.backbones import Backbone
 
 MATMUL = 1024
+COPIED = 1 << 26  # bytes: more than caches hold
 
 
 def seconds(run: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
@@ -24,10 +25,13 @@ def seconds(run: Callable[[], object], device: torch.device, repeats: int = 5) -
     return statistics.median(taken)
 
 
-def clock(device: torch.device) -> float:
-    """This process's CPU seconds, as others may use the machine; on an accelerator the time when it is done."""
+def clock(device: torch.device, threads: int = 1) -> float:
+    """This process's CPU seconds, as others may use the machine; on an accelerator the time when it is done.
+
+    Several threads spend their seconds at once, so what they take is told by the wall's clock.
+    """
     if device.type == "cpu":
-        return time.process_time()
+        return time.process_time() if threads == 1 else time.perf_counter()
     torch.accelerator.synchronize(device)
     return time.perf_counter()
 
@@ -36,6 +40,13 @@ def matmul_flops(device: torch.device, dtype: torch.dtype = torch.float32) -> fl
     """FLOP/s of a product of two square matrices."""
     a, b = (torch.randn(MATMUL, MATMUL, device=device, dtype=dtype) for _ in range(2))
     return 2 * MATMUL**3 / seconds(lambda: a @ b, device)
+
+
+def copied_bytes_per_second(device: torch.device) -> float:
+    """Bytes read and written a second by a copy that no cache holds."""
+    a = torch.zeros(COPIED // 4, device=device)
+    b = torch.empty_like(a)
+    return 2 * COPIED / seconds(lambda: b.copy_(a), device)
 
 
 @torch.no_grad()
