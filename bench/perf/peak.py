@@ -20,11 +20,17 @@ from bench.perf.steps import make_steps, random_images, set_memory
 from bench.provenance import source_root
 from bench.speed import Speed, from_json
 
-STEPS = 3
-
 
 def peak(
-    method: str, speed: Speed, *, batch: int, size: int, num_classes: int, device: str, threads: int
+    method: str,
+    speed: Speed,
+    *,
+    batch: int,
+    size: int,
+    num_classes: int,
+    device: str,
+    threads: int,
+    steps: int = 3,
 ) -> dict[str, int]:
     """Bytes held at once by a process that takes a few steps, its images not counted.
 
@@ -38,7 +44,7 @@ def peak(
     """
     asked = {
         "method": method, "speed": speed.as_json(), "batch": batch, "size": size, "num_classes": num_classes,
-        "device": device, "threads": threads,
+        "device": device, "threads": threads, "steps": steps,
     }  # fmt: skip
     path = os.pathsep.join(filter(None, [str(source_root()), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
@@ -74,7 +80,7 @@ def _measure(asked: dict[str, Any]) -> dict[str, int]:
     before = _peak(device)
     shape = {key: asked[key] for key in ("batch", "size", "num_classes")}
     steps = make_steps(asked["method"], speed, split, device=device, **shape)
-    for _ in range(STEPS):
+    for _ in range(asked["steps"]):
         steps.next()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
