@@ -10,7 +10,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-std=gnu11")
+FLAGS = ("-O3", "-march=native", "-shared", "-fPIC", "-pthread", "-std=gnu11")
 
 
 class NoCompiler(Exception):

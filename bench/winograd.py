@@ -1,175 +1,196 @@
-"""3x3 convolutions and 4x4 transposed ones of stride 2 with fewer products, in fp32 on a processor.
+"""3x3 convolutions and those of stride 2, transposed ones too, with fewer products, in fp32 on a processor.
 
 Winograd's minimal filtering: a tile of m outputs of an r-tap filter takes m + r - 1 products a dimension in place of
 m * r (Lavin and Gray, arXiv 1509.09308). F(4, 3) takes 36 products where a 3x3 convolution takes 144; a transposed
 convolution of stride 2 is four convolutions of 2x2 taps, one for each parity of its output, and F(4, 2) takes 25
-products where each takes 64. In between stand matrix products, at which a processor is fastest. Both gradients take
-the same path backwards.
+products where each takes 64. Both gradients take the same path backwards; that of a transposed convolution by its
+input is a convolution of stride 2, which is so computed.
 
-Between tiles and matrices stand sums of neighbours that no fast operation of torch computes, so a few lines of C do.
-They are compiled once a machine; without a compiler the plain convolutions stay.
+Tiles are transformed, multiplied and transformed back a few images at a time in memory that stays in a processor's
+cache (`bench.tiles`, in C). It is compiled once a machine; without a compiler the plain convolutions stay.
 """
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from bench.minimal_filters import LANES, THREE, TILE, TWO, library
+from bench.minimal_filters import LANES, TILE
+from bench.tiles import library
+
+# Bytes of the panels in between that a thread has in use: it takes so many images at a time that they stay in its
+# cache, whose speed their products would else wait for; but enough tiles for a filter that is read to be of use.
+CACHED, TILES = 2 << 20, 96
 
 
-def _call(name: str, first: Tensor, second: Tensor, *numbers: int) -> None:
-    arguments = [ctypes.c_void_p(first.data_ptr()), ctypes.c_void_p(second.data_ptr())]
-    getattr(library(), name)(*arguments, *(ctypes.c_long(k) for k in numbers))
+@dataclass(frozen=True)
+class Form:
+    """A convolution as products of the transforms of tiles and filters.
+
+    Attributes:
+        name: in C.
+        products: of a tile.
+        parts: into how many convolutions of fewer taps it falls.
+        step: from an output of a part to the next.
+        order: a weight's dimensions as rows, columns, channels in, channels out.
+    """
+
+    name: str
+    products: int
+    parts: int
+    step: int
+    order: tuple[int, int, int, int]
+
+    def panels(self, weight: Tensor, backwards: bool = False) -> Float[Tensor, "products out/16 in 16"]:
+        """The filters' transforms, part by part, in panels of output channels; of input channels for the way back."""
+        rows, cols, into, out = self.order
+        if backwards:
+            into, out = out, into
+        k = weight.shape[out]
+        taps = weight.unflatten(out, (k // LANES, LANES))
+        # Dimensions behind the one that was split have moved by one.
+        at = [d + (d > out) for d in (rows, cols, into)]
+        taps = taps.permute(at[0], at[1], out, at[2], out + 1)
+        products = torch.empty(self.products * self.parts, *taps.shape[2:])
+        self._map("filters", taps.contiguous(), products, products[0].numel())
+        return products
+
+    def weight_grad(self, grad: Float[Tensor, "products in out"], weight: Tensor) -> Tensor:
+        """The gradient of a weight from that of its transforms."""
+        taps = torch.empty([weight.shape[d] for d in self.order])
+        self._map("taps_of", grad, taps, grad[0].numel())
+        return taps.permute([self.order.index(d) for d in range(4)])
+
+    def _map(self, word: str, of: Tensor, to: Tensor, filters: int) -> None:
+        pointers = [ctypes.c_void_p(t.data_ptr()) for t in (of, to)]
+        getattr(library(), f"{word}_{self.name}")(*pointers, ctypes.c_long(filters))
 
 
-# Of an even row of a transposed convolution's output, the taps on the input's row before it and on its own; of an odd
-# one, on its own and on the next.
-TAPS = ((3, 1), (2, 0))
-PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
+CONVOLVE = Form("three", 36, 1, 1, (2, 3, 1, 0))
+UPSAMPLE = Form("two", 25, 4, 2, (2, 3, 0, 1))
 
 
-@functools.cache
-def _three() -> Tensor:
-    """From the taps of a 3x3 filter to its products: [36, 9]."""
-    g = torch.tensor([[float(x) for x in row] for row in THREE[1]], dtype=torch.float64)
-    return torch.kron(g, g).float()
+def _image(n: int, c: int, h: int, w: int) -> Tensor:
+    return torch.empty(n, c, h, w, memory_format=torch.channels_last)
 
 
-@functools.cache
-def _two() -> Tensor:
-    """From the taps of a 4x4 filter to the products of its four parities: [100, 16]."""
-    g = torch.zeros(2, 5, 4, dtype=torch.float64)
-    for parity, taps in enumerate(TAPS):
-        for i, tap in enumerate(taps):
-            g[parity, :, tap] = torch.tensor([float(row[i]) for row in TWO[1]])
-    return torch.cat([torch.kron(g[row], g[col]) for row, col in PARITIES]).float()
+def _call(word: str, form: Form, tensors: Sequence[Tensor | None], x: Tensor, k: int) -> None:
+    """Call C with tensors, working memory and sizes."""
+    n, c, h, w = x.shape
+    threads = _threads(x)
+    tiles = (h // TILE) * (w // TILE)
+    wanted = max(CACHED // (4 * form.products * tiles * (c + k)), -(-TILES // tiles))
+    share = -(-n // threads)
+    # As even as they come.
+    count = -(-share // max(1, round(share / wanted)))
+    sizes = (h, w, c, k, count)
+    size = getattr(library(), f"work_{form.name}")
+    size.restype = ctypes.c_long
+    work = torch.empty(threads * size(*map(ctypes.c_long, sizes)))
+    pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in (*tensors, work)]
+    numbers = [ctypes.c_long(number) for number in (n, *sizes, threads)]
+    getattr(library(), f"{word}_{form.name}")(*pointers, *numbers)
 
 
-def _rows(n: int, h: int, w: int) -> int:
-    # One more than there are tiles: planes whose distance is a power of two would share one set of the cache.
-    return n * (h // TILE) * (w // TILE) + 1
+def _products(form: Form, x: Tensor, k: int) -> Float[Tensor, "threads products in out"]:
+    return torch.empty(_threads(x), form.products * form.parts, x.shape[1], k)
 
 
-def _planes(count: int, rows: int, channels: int) -> Tensor:
-    planes = torch.empty(count, rows, channels)
-    planes[:, -1].zero_()
-    return planes
+def _summed(parts: Float[Tensor, "threads products in out"]) -> Float[Tensor, "products in out"]:
+    return parts.sum(0) if len(parts) > 1 else parts[0]
 
 
-def _empty(n: int, c: int, h: int, w: int, fill: bool = False) -> Tensor:
-    image = torch.zeros(n, h, w, c) if fill else torch.empty(n, h, w, c)
-    return image.permute(0, 3, 1, 2)
+def _threads(x: Tensor) -> int:
+    return min(torch.get_num_threads(), len(x))
 
 
-class _Convolve(torch.autograd.Function):
-    """3x3, stride 1, padding 1, without bias: image [n, c, h, w] channels-last, weight [k, c, 3, 3]."""
+class _Products(torch.autograd.Function):
+    """A convolution without bias: image [n, c, h, w], weight as the layer has it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, form: Form) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        (n, c, h, w), k = x.shape, weight.shape[0]
-        rows = _rows(n, h, w)
-        v = _planes(36, rows, c)
-        _gather("three", x, v, (0, -1, -1), rows)
-        # [36, k, c]
-        u = _three() @ weight.permute(2, 3, 0, 1).reshape(9, k * c)
-        u = u.view(36, k, c)
-        y = _empty(n, k, h, w)
-        _call("emit_three", y, torch.bmm(v, u.mT), n, h, w, k, rows, 0, 0, 1)
-        ctx.save_for_backward(v, u)
-        ctx.shape = (n, c, h, w)
+        n, _, h, w = x.shape
+        k = weight.shape[form.order[3]]
+        y = _image(n, k, h * form.step, w * form.step)
+        _call("forward", form, (x, form.panels(weight), y), x, k)
+        ctx.save_for_backward(x, weight)
+        ctx.form = form
         return y
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
-        v, u = ctx.saved_tensors
-        (n, c, h, w), k = ctx.shape, u.shape[1]
+        form: Form = ctx.form
+        x, weight = ctx.saved_tensors
         dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
-        rows = _rows(n, h, w)
-        dm = _planes(36, rows, k)
-        _call("absorb_three", dy, dm, n, h, w, k, rows, 0, 0, 1)
-        dx = dw = None
-        if ctx.needs_input_grad[0]:
-            dx = _empty(n, c, h, w, fill=True)
-            _scatter("three", dx, torch.bmm(dm, u), (0, -1, -1), rows)
-        if ctx.needs_input_grad[1]:
-            du = torch.bmm(dm.mT, v).view(36, k * c)
-            dw = (_three().T @ du).view(3, 3, k, c).permute(2, 3, 0, 1)
-        return dx, dw
+        for_x, for_weight = ctx.needs_input_grad[:2]
+        k = weight.shape[form.order[3]]
+        filters = form.panels(weight, backwards=True) if for_x else None
+        dx = _image(*x.shape) if for_x else None
+        du = _products(form, x, k) if for_weight else None
+        _call("backward", form, (x, filters, dy, dx, du), x, k)
+        return dx, None if du is None else form.weight_grad(_summed(du), weight), None
 
 
-class _Upsample(torch.autograd.Function):
-    """4x4 transposed, stride 2, padding 1, without bias: image [n, c, h, w], weight [c, k, 4, 4]."""
+class _Strided(torch.autograd.Function):
+    """4x4, stride 2, padding 1: what the gradient of the transposed convolution does, so forwards is backwards."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
-        (n, c, h, w), k = x.shape, weight.shape[1]
-        rows = _rows(n, h, w)
-        v = _planes(100, rows, c)
-        for p, (row, col) in enumerate(PARITIES):
-            _gather("two", x, v, (25 * p, row - 1, col - 1), rows)
-        u = (_two() @ weight.permute(2, 3, 0, 1).reshape(16, c * k)).view(100, c, k)
-        m = torch.bmm(v, u)
-        y = _empty(n, k, 2 * h, 2 * w)
-        for p, (row, col) in enumerate(PARITIES):
-            _call("emit_two", y, m[25 * p :], n, h, w, k, rows, row, col, 2)
-        ctx.save_for_backward(v, u)
-        ctx.shape = (n, c, h, w)
+        n, c, h, w = x.shape
+        y = _image(n, weight.shape[0], h // 2, w // 2)
+        _call("backward", UPSAMPLE, (None, UPSAMPLE.panels(weight, backwards=True), x, y, None), y, c)
+        ctx.save_for_backward(x, weight)
         return y
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
-        v, u = ctx.saved_tensors
-        (n, c, h, w), k = ctx.shape, u.shape[2]
+        x, weight = ctx.saved_tensors
         dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
-        rows = _rows(n, h, w)
-        dm = _planes(100, rows, k)
-        for p, (row, col) in enumerate(PARITIES):
-            _call("absorb_two", dy, dm[25 * p :], n, h, w, k, rows, row, col, 2)
+        c = x.shape[1]
         dx = dw = None
         if ctx.needs_input_grad[0]:
-            dx = _empty(n, c, h, w, fill=True)
-            dv = torch.bmm(dm, u.mT)
-            for p, (row, col) in enumerate(PARITIES):
-                _scatter("two", dx, dv, (25 * p, row - 1, col - 1), rows)
+            dx = _image(*x.shape)
+            _call("forward", UPSAMPLE, (dy, UPSAMPLE.panels(weight), dx), dy, c)
         if ctx.needs_input_grad[1]:
-            du = torch.bmm(v.mT, dm).view(100, c * k)
-            dw = (_two().T @ du).view(4, 4, c, k).permute(2, 3, 0, 1)
+            du = _products(UPSAMPLE, dy, c)
+            _call("backward", UPSAMPLE, (dy, None, x, None, du), dy, c)
+            dw = UPSAMPLE.weight_grad(_summed(du), weight)
         return dx, dw
 
 
-def _gather(name: str, x: Tensor, v: Tensor, at: tuple[int, int, int], rows: int) -> None:
-    n, c, h, w = x.shape
-    zeros = torch.zeros(c)
-    _call(f"gather_{name}", x, v[at[0] :], n, h, w, c, rows, at[1], at[2], zeros.data_ptr())
-
-
-def _scatter(name: str, x: Tensor, v: Tensor, at: tuple[int, int, int], rows: int) -> None:
-    n, c, h, w = x.shape
-    trash = torch.zeros(c)
-    _call(f"scatter_{name}", x, v[at[0] :], n, h, w, c, rows, at[1], at[2], trash.data_ptr())
-
-
-def _fits(x: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and not any(s % TILE for s in x.shape[-2:])
+def _fits(x: Tensor, multiple: int = TILE) -> bool:
+    return x.dtype == torch.float32 and x.device.type == "cpu" and not any(s % multiple for s in x.shape[-2:])
 
 
 def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
     if not _fits(x) or torch.is_autocast_enabled("cpu"):
         return nn.Conv2d.forward(layer, x)
-    y: Any = _Convolve.apply(x, layer.weight)
+    y: Any = _Products.apply(x, layer.weight, CONVOLVE)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
 def _upsample(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     if not _fits(x) or torch.is_autocast_enabled("cpu"):
         return nn.ConvTranspose2d.forward(layer, x)
-    y: Any = _Upsample.apply(x, layer.weight)
+    y: Any = _Products.apply(x, layer.weight, UPSAMPLE)
+    return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
+
+
+def _stride(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    if not _fits(x, 2 * TILE) or torch.is_autocast_enabled("cpu"):
+        return nn.Conv2d.forward(layer, x)
+    # Of 3x3 taps the fourth row and column are nothing.
+    missing = 4 - layer.kernel_size[0]
+    weight = F.pad(layer.weight, (0, missing, 0, missing)) if missing else layer.weight
+    y: Any = _Strided.apply(x, weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
@@ -183,6 +204,8 @@ def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
         return None
     if type(layer) is nn.Conv2d and shape == ((3, 3), (1, 1), (1, 1), (1, 1)):
         return functools.partial(_convolve, layer)
+    if type(layer) is nn.Conv2d and shape[1:] == ((2, 2), (1, 1), (1, 1)) and shape[0] in ((3, 3), (4, 4)):
+        return functools.partial(_stride, layer)
     if type(layer) is nn.ConvTranspose2d and shape == ((4, 4), (2, 2), (1, 1), (1, 1)):
         return functools.partial(_upsample, layer)
     return None

@@ -203,7 +203,7 @@ def test_a_fast_probe_tells_what_the_plain_one_tells(settings, weights, tmp_path
     for ours, theirs in zip(fast["epochs"], plain["epochs"], strict=True):
         assert ours.keys() == theirs.keys()
         for key in ("train_loss", "test_loss"):
-            assert ours[key] == pytest.approx(theirs[key], abs=1e-4), key
+            assert ours[key] == pytest.approx(theirs[key], abs=5e-4), key
     assert fast["rules"].keys() == plain["rules"].keys()
 
 

@@ -43,10 +43,12 @@ def test_the_matrices_give_a_filters_output_exactly(matrices, taps):
 
 
 LAYERS = {
-    "3x3 at 8x8": (nn.Conv2d(16, 24, 3, 1, 1, bias=False), 8),
-    "3x3 at 4x12": (nn.Conv2d(8, 16, 3, 1, 1), (4, 12)),
-    "transposed at 4x4": (nn.ConvTranspose2d(16, 8, 4, 2, 1, bias=False), 4),
-    "transposed at 8x12": (nn.ConvTranspose2d(8, 16, 4, 2, 1), (8, 12)),
+    "3x3 at 8x8": (nn.Conv2d(16, 48, 3, 1, 1, bias=False), 8),
+    "3x3 at 4x12": (nn.Conv2d(32, 16, 3, 1, 1), (4, 12)),
+    "3x3 of stride 2 at 16x8": (nn.Conv2d(16, 32, 3, 2, 1, bias=False), (16, 8)),
+    "4x4 of stride 2 at 8x8": (nn.Conv2d(32, 16, 4, 2, 1), 8),
+    "transposed at 4x4": (nn.ConvTranspose2d(16, 32, 4, 2, 1, bias=False), 4),
+    "transposed at 8x12": (nn.ConvTranspose2d(32, 16, 4, 2, 1), (8, 12)),
 }
 
 
@@ -63,7 +65,7 @@ def test_output_and_gradients_are_those_of_the_plain_layer_in_fp64(name, memory,
     wanted = [image, *fast.parameters()]
     doubles = [t.detach().double().requires_grad_() for t in wanted]
     if isinstance(layer, nn.Conv2d):
-        theirs = F.conv2d(*doubles, padding=1)
+        theirs = F.conv2d(*doubles, stride=layer.stride, padding=1)
     else:
         theirs = F.conv_transpose2d(*doubles, stride=2, padding=1)
     pull = torch.randn(theirs.shape)
@@ -74,6 +76,50 @@ def test_output_and_gradients_are_those_of_the_plain_layer_in_fp64(name, memory,
         assert (one - other).abs().max() <= ERROR * other.abs().max()
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_neither_how_many_images_are_taken_at_a_time_nor_threads_change_an_output(
+    name, compiled, monkeypatch, threads
+):
+    layer, side = LAYERS[name]
+    sides = (side, side) if isinstance(side, int) else side
+    fast = nn.Sequential(type(layer)(**_arguments(layer)))
+    assert replace_convolutions(fast) == 1
+    image = torch.randn(7, layer.in_channels, *sides, requires_grad=True)
+    found = []
+    for cached, tiles, count in ((1 << 30, 1, 1), (1, 1, 1), (1, 3, 1), (1 << 30, 1, 2), (1, 1, 3)):
+        monkeypatch.setattr(winograd, "CACHED", cached)
+        monkeypatch.setattr(winograd, "TILES", tiles)
+        torch.set_num_threads(count)
+        y = fast(image)
+        found.append((y, *torch.autograd.grad(y.square().sum(), (image, *fast.parameters()))))
+    for y, dx, *rest in found[1:]:
+        assert torch.equal(y, found[0][0])
+        assert torch.equal(dx, found[0][1])
+        # Sums over images are in another order.
+        for one, other in zip(rest, found[0][2:], strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * other.abs().max().item())
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_gradients_that_are_not_wanted_are_not_computed(compiled):
+    for layer, _ in LAYERS.values():
+        fast = nn.Sequential(type(layer)(**_arguments(layer)))
+        replace_convolutions(fast)
+        weight = next(fast.parameters())
+        image = torch.randn(2, layer.in_channels, 8, 8, requires_grad=True)
+        whole = torch.autograd.grad(fast(image).square().sum(), (image, weight))
+        weight.requires_grad_(False)
+        assert torch.equal(torch.autograd.grad(fast(image).square().sum(), image)[0], whole[0])
+        weight.requires_grad_()
+        assert torch.equal(torch.autograd.grad(fast(image.detach()).square().sum(), weight)[0], whole[1])
+
+
 def _arguments(layer):
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding")
     return {**{n: getattr(layer, n) for n in names}, "bias": layer.bias is not None}
@@ -82,14 +128,17 @@ def _arguments(layer):
 @pytest.mark.parametrize(
     ("layer", "size"),
     [
-        (nn.Conv2d(8, 8, 3, 2, 1), 8),
-        (nn.Conv2d(8, 8, 1), 8),
-        (nn.Conv2d(3, 8, 3, 1, 1), 8),
-        (nn.Conv2d(8, 8, 3, 1, 1, groups=2), 8),
-        (nn.ConvTranspose2d(8, 3, 4, 2, 1), 8),
-        (nn.ConvTranspose2d(8, 8, 4, 2, 1, output_padding=1), 8),
-        (nn.Conv2d(8, 8, 3, 1, 1), 6),
-        (nn.ConvTranspose2d(8, 8, 4, 2, 1), 5),
+        (nn.Conv2d(16, 16, 3, 2, 1), 12),
+        (nn.Conv2d(16, 16, 4, 2, 1), 12),
+        (nn.Conv2d(16, 16, 3, 2, 0), 16),
+        (nn.Conv2d(16, 16, 1), 8),
+        (nn.Conv2d(3, 16, 3, 1, 1), 8),
+        (nn.Conv2d(16, 24, 3, 1, 1), 8),
+        (nn.Conv2d(32, 32, 3, 1, 1, groups=2), 8),
+        (nn.ConvTranspose2d(16, 3, 4, 2, 1), 8),
+        (nn.ConvTranspose2d(16, 16, 4, 2, 1, output_padding=1), 8),
+        (nn.Conv2d(16, 16, 3, 1, 1), 6),
+        (nn.ConvTranspose2d(16, 16, 4, 2, 1), 5),
     ],
     ids=str,
 )
@@ -101,15 +150,16 @@ def test_a_layer_or_an_image_that_does_not_fit_takes_the_plain_way_bit_for_bit(l
 
 
 def test_the_convolutions_of_the_papers_networks_are_found(compiled):
-    assert replace_convolutions(make_method("patchvae")) == 12
-    assert replace_convolutions(make_method("beta-vae")) == 9
-    assert replace_convolutions(make_method("supervised")) == 7
+    assert replace_convolutions(make_method("patchvae")) == 13
+    assert replace_convolutions(make_method("beta-vae")) == 10
+    assert replace_convolutions(make_method("supervised")) == 8
+    assert replace_convolutions(make_method("patchvae-gan")) == 15
 
 
 def test_what_is_not_finite_stays_so(compiled):
-    layer = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1, bias=False))
-    replace_convolutions(layer)
-    image = torch.zeros(1, 8, 8, 8)
+    layer = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1, bias=False))
+    assert replace_convolutions(layer) == 1
+    image = torch.zeros(1, 16, 8, 8)
     image[0, 0, 5, 5] = float("nan")
     assert layer(image)[0, 0, 5, 5].isnan()
 

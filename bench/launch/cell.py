@@ -12,13 +12,13 @@ from bench.files import read_json
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import default_threads
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Trainer, one_line
-from bench.minimal_filters import why_missing
 from bench.plan import Cell
 from bench.probe_speed import choose_probe, kept_probe
 from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
 from bench.run_folder import PROVENANCE, attempt_dirs, set_broken_result_aside
 from bench.speed import Speed, choose, kept
+from bench.tiles import why_missing
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset

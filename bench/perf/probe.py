@@ -22,11 +22,11 @@ from bench.data.arrays import Dataset, Split
 from bench.feature_store import SHELF
 from bench.heads import freeze_index
 from bench.launch.control import RunOptions, Stop
-from bench.minimal_filters import why_missing
 from bench.perf.ceiling import clock, convolutions, matmul_flops
 from bench.probe import probe
 from bench.probe_speed import choose_probe
 from bench.protocols import ProbeSettings
+from bench.tiles import why_missing
 
 SWITCHES = ("folded", "bilinear", "winograd", "closed_head")
 
