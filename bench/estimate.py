@@ -1,8 +1,10 @@
-"""How long a cell will take, before it runs: from finished cells like it, else from a rough table. No torch.
+"""How long a cell will take, before it runs: from finished cells, from miniatures, else from a rough table. No torch.
 
 A cell's time is that of its images: a pretraining's are seen once an epoch, a probe's once for the features and once
 an epoch, an evaluation's once. What finished cells spent an image is scaled to the epochs and images of the one asked
-for; an evaluation's whole time tells another's on the same data set, whatever the method.
+for; an evaluation's whole time tells another's on the same data set, whatever the method. Where nothing like a cell
+has finished, a miniature of it may have been measured (`bench.micro`); else there is a table of orders of magnitude,
+which follows what was measured of other cells of the kind.
 """
 
 import os
@@ -13,17 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.data import registry as datasets
-from bench.errors import BenchError
 from bench.evaluations.registry import EVALUATIONS
+from bench.launch.control import RunOptions
+from bench.micro.measurement import Measurement
+from bench.micro.signature import Images, images_of, key_of_signature, signature
 from bench.plan import Cell, pretraining
 from bench.records import Once, Run, load_run
 
 DeviceKind = Literal["cpu", "gpu"]
 # Of each kind of cell so many finished ones are averaged, and so many runs are looked at to find them.
 ENOUGH, LOOK_AT = 3, 2000
-# Where no reader knows how many images there are.
-NUM_TRAIN = 10_000
 # What a cell needs beside its images: building a network, writing a result.
 CELL_SECONDS = 1.0
 # What a job needs before its first cell: mostly importing torch from a shared file system.
@@ -50,11 +51,28 @@ Key = tuple[str, ...]
 class Rate:
     """What one finished cell spent: seconds an image of training, seconds an image of computing features.
 
-    Of an evaluation, all of its seconds.
+    Of an evaluation, all of its seconds. `fixed` is what it spent beside that, `memory` its peak in bytes.
     """
 
     train: float
     features: float
+    fixed: float = CELL_SECONDS
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is predicted of a cell.
+
+    Attributes:
+        seconds: from its start to its result.
+        memory: bytes at its peak; None where nothing tells it.
+        source: "finished cells", "measured now", "measured at ..." or "rough".
+    """
+
+    seconds: float
+    memory: int | None
+    source: str
 
 
 def key_of(config: Mapping[str, Any]) -> Key:
@@ -62,8 +80,9 @@ def key_of(config: Mapping[str, Any]) -> Key:
     pretrain = pretraining(config)
     if config["kind"] == "evaluate":
         return ("evaluate", config["evaluation"], pretrain["backbone"], str(config["dataset"]))
+    batch = config["train" if config["kind"] == "pretrain" else "probe"].get("batch_size")
     words = (config["kind"], pretrain["method"], pretrain["backbone"], str(config["image_size"]))
-    return (*words, config.get("freeze", ""))
+    return (*words, config.get("freeze", ""), str(batch))
 
 
 def device_kind(name: str) -> DeviceKind:
@@ -89,6 +108,10 @@ class Estimator:
     Args:
         kind: the device on which they will run.
         located: data set as named -> what `bench.data.registry.locate` found.
+
+    Attributes:
+        measured: what miniatures told, by the key of a signature.
+        fresh: the keys of those that were measured just now.
     """
 
     def __init__(self, kind: DeviceKind, located: Mapping[str, Any] | None = None) -> None:
@@ -96,7 +119,10 @@ class Estimator:
         self.located = located or {}
         self.rates: dict[Key, list[Rate]] = {}
         self.num_train: dict[str, int] = {}
-        self._told: Counter[bool] = Counter()
+        self.measured: dict[str, Measurement] = {}
+        self.fresh: set[str] = set()
+        self._factors: dict[str, float] = {}
+        self._told: Counter[str] = Counter()
         self._used: set[Key] = set()
 
     def learn(self, run: Run) -> None:
@@ -111,50 +137,85 @@ class Estimator:
         if where_run(run) != self.kind:
             return
         try:
+            seconds = float(result["seconds"])
+            memory = int(result.get("peak_memory_bytes") or 0) or None
+            # The last attempt's; of a resumed cell less than all.
+            beside = float(run.provenance.get("seconds") or 0.0) - seconds
             if config["kind"] == "evaluate":
-                self.rates.setdefault(key, []).append(Rate(float(result["seconds"]), 0.0))
+                fixed = beside if beside > 0 else CELL_SECONDS
+                self.rates.setdefault(key, []).append(Rate(seconds, 0.0, fixed, memory))
                 return
-            rate, seconds = float(result["images_per_second"]), float(result["seconds"])
+            rate = float(result["images_per_second"])
             images = rate * seconds
             settings = config["train" if config["kind"] == "pretrain" else "probe"]
             if not settings.get("epoch_images") and not settings.get("holdout"):
                 self.num_train.setdefault(str(config["dataset"]), round(images / epochs))
-            features = float(result.get("feature_seconds") or 0.0) / (images / epochs)
-            self.rates.setdefault(key, []).append(Rate(1 / rate, features))
+            features = float(result.get("feature_seconds") or 0.0)
+            fixed = beside - features if beside > features else CELL_SECONDS
+            rate_ = Rate(1 / rate, features / (images / epochs), fixed, memory)
+            self.rates.setdefault(key, []).append(rate_)
         except (KeyError, TypeError, ValueError, ZeroDivisionError):
             # A result of an older version: it tells nothing.
             return
 
-    def images(self, cell: Cell) -> int:
-        """Images that an epoch of a cell sees."""
-        config = cell.config
-        if config["kind"] == "pretrain" and config["train"].get("epoch_images"):
-            return int(config["train"]["epoch_images"])
-        known = self.num_train.get(str(config["dataset"]))
-        if known:
-            return known
-        try:
-            number = datasets.spec(cell.source).num_train
-        except BenchError:
-            number = None
-        files = (self.located.get(cell.source) or {}).get("files")
-        return number or (int(0.8 * files) if files else NUM_TRAIN)
+    def images(self, cell: Cell) -> Images:
+        """Images that a cell sees."""
+        return images_of(cell, self.located, self.num_train)
+
+    def signature_key(self, cell: Cell) -> str:
+        """By which a cell's measurement is found."""
+        return key_of_signature(signature(cell, self.images(cell)))
+
+    def finished(self, cell: Cell) -> bool:
+        """Whether finished cells tell what a cell will take."""
+        return bool(_epochs(cell.config)) and key_of(cell.config) in self.rates
+
+    def calibrate(self, cells: Iterable[Cell]) -> None:
+        """Have the rough table follow what was measured: the median ratio to it, by the kind of cell."""
+        ratios: dict[str, dict[str, float]] = {}
+        for cell in cells:
+            key = self.signature_key(cell)
+            if key in self.measured and _epochs(cell.config):
+                seconds = self.measured[key].seconds(cell.config, self.images(cell))
+                ratios.setdefault(cell.kind, {})[key] = seconds / self._rough_seconds(cell)
+        self._factors = {kind: statistics.median(found.values()) for kind, found in ratios.items()}
 
     def seconds(self, cell: Cell) -> float:
         """Predicted seconds of a cell, from its start to its result."""
+        return self.predict(cell).seconds
+
+    def predict(self, cell: Cell) -> Prediction:
+        """Seconds, memory, and where they come from."""
         epochs, key = _epochs(cell.config), key_of(cell.config)
-        if not epochs:
-            return CELL_SECONDS
-        known = self.rates.get(key)
-        if known:
+        if epochs and (known := self.rates.get(key)):
             self._used.add(key)
-            rate = Rate(statistics.mean(r.train for r in known), statistics.mean(r.features for r in known))
-        else:
-            rate = self._rough(cell)
-        self._told[bool(known)] += 1
-        if known and cell.kind == "evaluate":
-            return CELL_SECONDS + rate.train
-        return CELL_SECONDS + self.images(cell) * (epochs * rate.train + rate.features)
+            self._told["finished"] += 1
+            rate = Rate(
+                *(statistics.mean(getattr(r, name) for r in known) for name in ("train", "features", "fixed"))
+            )
+            images = 1 if cell.kind == "evaluate" else self.images(cell).train
+            # On a processor it is the whole process's, whatever it ran before.
+            memory = min((r.memory for r in known if r.memory), default=None)
+            return Prediction(
+                rate.fixed + images * (epochs * rate.train + rate.features), memory, "finished cells"
+            )
+        found = self.measured.get(name := self.signature_key(cell)) if self.measured else None
+        if found is not None:
+            images = self.images(cell)
+            now = name in self.fresh
+            self._told["now" if now else "earlier"] += 1
+            memory = found.bytes(cell.config, images, RunOptions.cache_bytes, self.kind == "gpu")
+            source = "measured now" if now else f"measured at {found.at[:16].replace('T', ' ')}"
+            return Prediction(found.seconds(cell.config, images), memory, source)
+        if not epochs:
+            return Prediction(CELL_SECONDS, None, "rough")
+        self._told["rough"] += 1
+        factor = self._factors.get(cell.kind, 1.0)
+        return Prediction(max(CELL_SECONDS, self._rough_seconds(cell) * factor), None, "rough")
+
+    def _rough_seconds(self, cell: Cell) -> float:
+        rate = self._rough(cell)
+        return CELL_SECONDS + self.images(cell).train * (_epochs(cell.config) * rate.train + rate.features)
 
     def _rough(self, cell: Cell) -> Rate:
         config = cell.config
@@ -175,15 +236,22 @@ class Estimator:
     def basis(self) -> str:
         """Where the predictions so far come from."""
         number = sum(len(self.rates[key]) for key in self._used)
-        learnt = (
-            f"from {number} finished cells like them" if number != 1 else "from a finished cell like them"
-        )
-        rough = "a rough guess, as nothing like them has finished here"
-        if not self._told[False]:
-            return learnt if self._told[True] else "nothing to predict"
-        if not self._told[True]:
-            return rough
-        return f"{self._told[True]} cells {learnt}, {self._told[False]} by a rough guess"
+        cells = f"{number} finished cells" if number != 1 else "a finished cell"
+        texts = {
+            "now": "measured now",
+            "earlier": "measured earlier",
+            "finished": f"from {cells} like them",
+            "rough": "a rough guess, as nothing like them has finished here",
+        }
+        told = {name: count for name in texts if (count := self._told[name])}
+        if not told:
+            return "nothing to predict"
+        if len(told) == 1:
+            return texts[next(iter(told))]
+        if told.keys() == {"finished", "rough"}:
+            return f"{told['finished']} cells {texts['finished']}, {told['rough']} by a rough guess"
+        texts["rough"] = "by a rough guess"
+        return ", ".join(f"{count} {texts[name]}" for name, count in told.items())
 
 
 def make_estimator(
@@ -194,6 +262,7 @@ def make_estimator(
     located: Mapping[str, Any] | None = None,
     known: Iterable[Run] = (),
     on_broken: Callable[[str], None] | None = None,
+    alike: Callable[[Run], bool] = lambda _: True,
 ) -> Estimator:
     """An estimator that has looked for finished cells like some.
 
@@ -204,6 +273,7 @@ def make_estimator(
         located: see `Estimator`.
         known: runs that were read already.
         on_broken: see `bench.records.load_runs`.
+        alike: whether a run was computed as the cells will be.
     """
     estimator = Estimator(kind, located)
     wanted = {key_of(cell.config) for cell in cells if _epochs(cell.config)}
@@ -214,7 +284,7 @@ def make_estimator(
 
     for run in known:
         seen.add(run.id)
-        if key_of(run.config) in wanted:
+        if key_of(run.config) in wanted and alike(run):
             estimator.learn(run)
     try:
         names = [entry.name for entry in os.scandir(results / "runs") if not entry.name.startswith(".")]
@@ -224,6 +294,6 @@ def make_estimator(
         if not missing():
             break
         run = None if name in seen else load_run(results, name, on_broken or Once())
-        if run is not None and key_of(run.config) in wanted:
+        if run is not None and key_of(run.config) in wanted and alike(run):
             estimator.learn(run)
     return estimator

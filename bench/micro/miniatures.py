@@ -1,0 +1,305 @@
+"""Runs miniatures of cells and tells what each part of them took: `python -m bench.micro.miniatures`, for `asking`.
+
+It reads one JSON object and writes lines of JSON: {"ready": true}, then {"key", "measurement"} or {"key", "why"}. A key
+may come several times, of which the last one is the best known.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from bench import accelerated
+from bench.attempts import Attempt
+from bench.build import build_backbone, build_method, module_state
+from bench.config import config_id
+from bench.data.arrays import Dataset
+from bench.evaluations.registry import EVALUATIONS
+from bench.features import CHUNK
+from bench.heads import freeze_index
+from bench.launch.cell import CellRunner, TorchTrainer, Work
+from bench.launch.control import RunOptions
+from bench.launch.device import resolve_device
+from bench.launch.outcome import Outcome
+from bench.loop import peak_memory
+from bench.micro.measurement import Measurement, Parts
+from bench.micro.scenery import Nobody, forget_peak, peak_since, random_images
+from bench.micro.stopwatch import Clock, Stopwatch, Timed, Timings, evaluation_parts
+from bench.plan import Cell
+from bench.provenance import now
+from bench.records import open_results
+
+# Batches of an epoch, on a processor and on what is much faster; epochs; and images of an evaluation.
+BATCHES, GPU_BATCHES, EPOCHS, EVALUATED = 3, 24, 2, 1_800
+# Steps of a miniature that is run for its steps alone. On a GPU it ends before it would be compiled.
+MOST_STEPS, MOST_GPU_STEPS = 200, 24
+TESTED = 500
+EVERY = 8
+# Shortest time in which a miniature that was measured once is worth measuring again.
+AGAIN_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A cell whose like is to be measured.
+
+    Attributes:
+        key: of its signature.
+        config: its whole configuration.
+        train: images for training.
+        test: images for testing.
+        classes: of the labels.
+        share: of the predicted total that cells like it make up.
+    """
+
+    key: str
+    config: dict[str, Any]
+    train: int
+    test: int
+    classes: int
+    share: float = 0.0
+
+
+@dataclass
+class _Seen:
+    wall: Timings = field(default_factory=Timings)
+    processor: Timings = field(default_factory=Timings)
+    parts: tuple[Parts, Parts] | None = None
+    memory: int = 0
+    images: int = 0
+
+
+class Miniatures:
+    """Runs them in a folder that is gone afterwards.
+
+    Args:
+        folder: for their records.
+        options: how cells are to be run.
+        device: where.
+        device_name: what it calls itself.
+        clock: wall and processor's seconds.
+    """
+
+    def __init__(
+        self, folder: Path, options: RunOptions, device: str, device_name: str, clock: Clock | None = None
+    ) -> None:
+        self.folder, self.options, self.device, self.device_name = folder, options, device, device_name
+        self.on_gpu = torch.device(device).type == "cuda"
+        self.clock = clock or self._now
+        self._seen: dict[str, _Seen] = {}
+        self._made: set[str] = set()
+        open_results(folder)
+
+    def _now(self) -> tuple[float, float]:
+        if self.on_gpu:
+            torch.cuda.synchronize()
+        return time.perf_counter(), time.process_time()
+
+    def measure(self, wanted: Wanted, until: float | None = None) -> Measurement:
+        """Run a miniature, from its start to its result, or for its steps alone until some time.
+
+        Raises:
+            RuntimeError: it fails; says why.
+        """
+        seen = self._seen.setdefault(wanted.key, _Seen())
+        cell, data, share = self._miniature(wanted, until is not None)
+        self._pretrained(cell, data)
+        watch = Stopwatch(self.clock, until, EVERY if self.on_gpu else 1)
+        runner = CellRunner(
+            self.folder,
+            Nobody(),
+            watch,
+            TorchTrainer(),
+            self.device,
+            self.device_name,
+            self.options,
+            lambda _: None,
+        )
+        forget_peak()
+        begun = self.clock()
+        outcome = runner.run(Work(cell, lambda _: data, 10_000, lambda: True), None)
+        ended = self.clock()
+        if outcome.state not in ("done", "stopped"):
+            raise RuntimeError(outcome.reason)
+        if until is None:
+            seen.memory = self._peak(outcome)
+            seen.images = len(data.train) + len(data.test)
+        for hand, timings in enumerate((seen.wall, seen.processor)):
+            marks = [(mark.kind, mark.steps, mark.at[hand]) for mark in watch.marks]
+            end = ended[hand] if outcome.state == "done" else None
+            timings.runs.append(self._timed(cell, data, begun[hand], end, marks))
+        if cell.kind == "evaluate":
+            parts = tuple(evaluation_parts(t.runs[0], share) for t in (seen.wall, seen.processor))
+        else:
+            parts = seen.wall.parts(), seen.processor.parts()
+        return Measurement(
+            *parts,
+            memory=seen.memory,
+            images=seen.images,
+            feature_bytes=self._feature_bytes(cell.config, data),
+            phases=self._phases(cell.config),
+            compile=(accelerated.COMPILE_SECONDS, accelerated.COMPILED_SHARE) if self._compiles() else None,
+            at=now(),
+            device=self.device_name,
+        )
+
+    def _miniature(self, wanted: Wanted, only_steps: bool) -> tuple[Cell, Dataset, float]:
+        config = json.loads(json.dumps(wanted.config))
+        identity = {"name": "miniature", "version": 1}
+        batches = GPU_BATCHES if self.on_gpu else BATCHES
+        most = MOST_GPU_STEPS if self.on_gpu else MOST_STEPS
+        share, test = 1.0, min(wanted.test, TESTED)
+        config["dataset"] = identity
+        if config["kind"] == "evaluate":
+            share = min(1.0, EVALUATED / (wanted.train + wanted.test))
+            train, test = (max(2, round(share * n)) for n in (wanted.train, wanted.test))
+            config["pretrain"]["dataset"] = identity
+        else:
+            settings = config["train" if config["kind"] == "pretrain" else "probe"]
+            batch = min(int(settings["batch_size"]), wanted.train)
+            # Of held-out images a probe's last step would be a short one.
+            train = batch * batches + (-(-batch * batches // 9) if settings.get("holdout") else 0)
+            epochs = most // batches if only_steps else EPOCHS
+            settings["epochs"] = epochs if settings["epochs"] else 0
+            if config["kind"] == "pretrain":
+                settings["epoch_images"] = None
+        cell = Cell(config, "miniature")
+        return cell, random_images(int(config["image_size"] or 64), train, test, wanted.classes), share
+
+    def _pretrained(self, cell: Cell, data: Dataset) -> None:
+        """What a probe or an evaluation stands on: weights as they were initialised."""
+        if cell.kind == "pretrain":
+            return
+        config = cell.config["pretrain"]
+        cell.config["pretrain_id"] = id = config_id(config)
+        if id in self._made:
+            return
+        self._made.add(id)
+        attempt = Attempt(self.folder, config, forget=10_000)
+        attempt.save_model(module_state(build_method(config, len(data.classes))))
+        attempt.finish({"steps": 0, "seconds": 0.0, "images_per_second": None, "metrics": {}})
+
+    def _timed(
+        self,
+        cell: Cell,
+        data: Dataset,
+        begun: float,
+        ended: float | None,
+        marks: list[tuple[Literal["step", "chunk"], int, float]],
+    ) -> Timed:
+        if cell.kind == "evaluate":
+            return Timed(begun, ended, marks)
+        settings = cell.config["train" if cell.kind == "pretrain" else "probe"]
+        count = len(data.train)
+        held = max(1, count // 10) if settings.get("holdout") else 0
+        per_epoch = max(1, -(-(count - held) // min(settings["batch_size"], count)))
+        tested = 0 if cell.kind == "pretrain" else len(data.test) + held
+        total = per_epoch * settings["epochs"]
+        if cell.kind == "pretrain" and not marks:
+            # A method without phases takes no steps.
+            total = 0
+        return Timed(begun, ended, marks, per_epoch, total, CHUNK, tested)
+
+    def _peak(self, outcome: Outcome) -> int:
+        if self.on_gpu:
+            return int((outcome.result or {}).get("peak_memory_bytes") or peak_memory(self.device))
+        return peak_since()
+
+    def _feature_bytes(self, config: Mapping[str, Any], data: Dataset) -> int:
+        if config["kind"] != "probe" or config["freeze"] == "none" or config["probe"]["frozen_bn"] == "batch":
+            return 0
+        backbone = build_backbone(config["pretrain"]["backbone"], 0).eval()
+        with torch.no_grad():
+            image = torch.zeros(1, *data.train.images.shape[1:])
+            return backbone(image, 0, freeze_index(backbone, config["freeze"])).nbytes
+
+    def _phases(self, config: Mapping[str, Any]) -> int:
+        if config["kind"] != "pretrain":
+            return 1
+        from models import registry
+
+        module, _, name = registry.spec(config["method"]).target.partition(":")
+        return max(1, len(getattr(import_module(module), name).phases))
+
+    def _compiles(self) -> bool:
+        from bench.speed import choose
+
+        return choose(self.device, self.options.speed, self.options.precision).compile == "if-it-pays"
+
+
+def run(miniatures: Miniatures, cells: list[Wanted], seconds: float, tell: Callable[..., None]) -> None:
+    """Measure each once, the costliest first, and while there is time their steps again.
+
+    Args:
+        miniatures: runs them.
+        cells: the costliest first.
+        seconds: of the clock, after which none is begun.
+        tell: told what each came to.
+    """
+    until = miniatures.clock()[0] + seconds
+    known: dict[str, Measurement] = {}
+
+    def one(wanted: Wanted, stop: float | None) -> None:
+        try:
+            known[wanted.key] = miniatures.measure(wanted, stop)
+            tell(key=wanted.key, measurement=known[wanted.key].as_json())
+        except Exception as error:
+            # Whatever is wrong with a cell is said when it is run; here it is only not predicted.
+            tell(key=wanted.key, why=f"{type(error).__name__}: {str(error)[:200]}")
+
+    for wanted in cells:
+        if miniatures.clock()[0] >= until:
+            return
+        one(wanted, None)
+    again = [w for w in cells if w.key in known and known[w.key].parts.step]
+    total = sum(w.share for w in again) or 1.0
+    left = until - miniatures.clock()[0]
+    for wanted in again:
+        stop = miniatures.clock()[0] + left * wanted.share / total
+        if min(stop, until) - miniatures.clock()[0] > AGAIN_SECONDS:
+            one(wanted, min(stop, until))
+
+
+def prepare(device: str, configs: Iterable[Mapping[str, Any]]) -> None:
+    """Import what cells need: a process that runs many of them does so once."""
+    names = {"bench.train", "bench.probe", "bench.evaluate", "timm"}
+    for config in configs:
+        if (row := EVALUATIONS.get(config.get("evaluation", ""))) is not None:
+            names |= {row.target.partition(":")[0], "torchmetrics.functional.image"}
+    for name in sorted(names):
+        import_module(name)
+    if device == "cuda":
+        torch.zeros(1, device=device)
+
+
+def main() -> None:
+    """Do what the standard input asks for."""
+    # Whatever a library prints must not come between the lines.
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def tell(**message: Any) -> None:
+        out.write(json.dumps(message) + "\n")
+        out.flush()
+
+    from models.registry import load_plugins
+
+    asked = json.loads(sys.stdin.readline())
+    load_plugins()
+    device, name = resolve_device(asked["device"])
+    cells = [Wanted(**row) for row in asked["cells"]]
+    prepare(device, [wanted.config for wanted in cells])
+    tell(ready=True, device=name)
+    options = RunOptions(**asked["options"])
+    run(Miniatures(Path(asked["folder"]), options, device, name), cells, asked["seconds"], tell)
+
+
+if __name__ == "__main__":
+    main()
