@@ -122,7 +122,7 @@ class Estimator:
         self.measured: dict[str, Measurement] = {}
         self.fresh: set[str] = set()
         self._factors: dict[str, float] = {}
-        self._told: Counter[str] = Counter()
+        self._told: dict[str, str] = {}
         self._used: set[Key] = set()
 
     def learn(self, run: Run) -> None:
@@ -189,7 +189,7 @@ class Estimator:
         epochs, key = _epochs(cell.config), key_of(cell.config)
         if epochs and (known := self.rates.get(key)):
             self._used.add(key)
-            self._told["finished"] += 1
+            self._told[cell.id] = "finished"
             rate = Rate(
                 *(statistics.mean(getattr(r, name) for r in known) for name in ("train", "features", "fixed"))
             )
@@ -203,13 +203,13 @@ class Estimator:
         if found is not None:
             images = self.images(cell)
             now = name in self.fresh
-            self._told["now" if now else "earlier"] += 1
+            self._told[cell.id] = "now" if now else "earlier"
             memory = found.bytes(cell.config, images, RunOptions.cache_bytes, self.kind == "gpu")
             source = "measured now" if now else f"measured at {found.at[:16].replace('T', ' ')}"
             return Prediction(found.seconds(cell.config, images), memory, source)
         if not epochs:
             return Prediction(CELL_SECONDS, None, "rough")
-        self._told["rough"] += 1
+        self._told[cell.id] = "rough"
         factor = self._factors.get(cell.kind, 1.0)
         return Prediction(max(CELL_SECONDS, self._rough_seconds(cell) * factor), None, "rough")
 
@@ -243,7 +243,8 @@ class Estimator:
             "finished": f"from {cells} like them",
             "rough": "a rough guess, as nothing like them has finished here",
         }
-        told = {name: count for name in texts if (count := self._told[name])}
+        counts = Counter(self._told.values())
+        told = {name: count for name in texts if (count := counts[name])}
         if not told:
             return "nothing to predict"
         if len(told) == 1:

@@ -40,6 +40,7 @@ COMPUTE = {
     "train",
 }
 COMPUTE |= {"accelerated", "data.batches", "evaluate", "winograd"}
+COMPUTE |= {"micro.budget", "micro.check", "micro.miniatures"}
 # Of a probe.
 COMPUTE |= {
     "bilinear",
@@ -146,8 +147,8 @@ def test_no_module_but_those_that_compute_loads_anything_heavy():
         ["cancel"],
         ["clean"],
         ["run", "-m", "nothing"],
-        ["run", "-m", "patchvae", "-d", "digits", "--dry-run"],
-        ["run", "--table", "3", "-d", "digits", "--dry-run"],
+        ["run", "-m", "patchvae", "-d", "digits", "--dry-run", "--no-measure"],
+        ["run", "--table", "3", "-d", "digits", "--dry-run", "--no-measure"],
         ["list", "studies"],
     ],
     ids=" ".join,

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import asked
+from bench import asked, forecast
 from bench.cli import main
-from bench.commands import table_words
 from bench.commands.status_next import run_words
 from bench.plan import Selection, make_plan
 from bench.records import load_runs
@@ -107,9 +106,9 @@ def test_what_is_predicted_is_counted_once(bench):
 def test_a_predicted_time_follows_what_is_done_and_what_has_failed(bench, monkeypatch):
     line = ("run", "--table", "3", "-d", "digits", "-m", "random", *SMOKE)
     assert facts(bench(*line, "--dry-run", "--json"))["predicted_on"] in ("cpu", "gpu")
-    monkeypatch.setattr(table_words, "_GPUS", (Path("/"),))
+    monkeypatch.setattr(forecast, "GPUS", (Path("/"),))
     assert facts(bench(*line, "--dry-run", "--json"))["predicted_on"] == "gpu"
-    monkeypatch.setattr(table_words, "_GPUS", ())
+    monkeypatch.setattr(forecast, "GPUS", ())
     here = facts(bench(*line, "--dry-run", "--json"))
     assert here["predicted_on"] == "cpu"
     assert here["to_run"] == len(here["cells"])

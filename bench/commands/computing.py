@@ -51,6 +51,7 @@ class Order:
         precision: "auto", "fp32" or "bf16".
         record: writes down what is asked for; called when the results folder is known to be usable.
         jobs: how many processes share the cells; None is this one alone.
+        measure: seconds that a dry run may try cells for; 0 leaves aside what was measured before, too.
     """
 
     plan: Plan
@@ -71,6 +72,7 @@ class Order:
     precision: str = "auto"
     record: Callable[[], object] = _nothing
     jobs: Jobs | None = None
+    measure: float = 0.0
 
 
 def look(order: Order, broken: Once) -> States:
@@ -220,3 +222,8 @@ def _load(todo: Iterable[Cell], root: Path | None, skip_corrupt: bool, say: Voic
 
 def _to_run(state: State, force: bool, retry_failed: bool) -> bool:
     return force or state in ("new", "interrupted", "running") or (state == "failed" and retry_failed)
+
+
+def is_to_run(state: State, order: Order) -> bool:
+    """Whether a cell in a state would be computed; what is running is not to be run again unless that is forced."""
+    return (order.force or state != "running") and _to_run(state, order.force, order.retry_failed)

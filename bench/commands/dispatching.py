@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bench.commands.computing import Order, look
+from bench.commands.predicting import cost_facts, way_of
 from bench.commands.submission_words import Prepared, ended, foreseen, intent, table_of, total
 from bench.commands.words import Voice, command_line, counts
 from bench.errors import UsageError
 from bench.estimate import JOB_SECONDS, DeviceKind, Estimator, make_estimator
+from bench.forecast import Price, recall
 from bench.launch.slurm.jobs import Request, foretell
 from bench.launch.slurm.packing import draft_packs
 from bench.launch.slurm.profile import Profile
@@ -74,6 +76,9 @@ def _estimate(order: Order, profile: Profile, found: States, todo: Iterable[Cell
         if device not in estimators:
             located = order.plan.located
             estimators[device] = make_estimator(order.results, todo, device, located=located, known=runs)
+            if order.measure:
+                # Here is no device to measure on: what was measured on one like those of the jobs is known.
+                recall(estimators[device], todo, way_of(order).place(device), anywhere=True)
         chosen[cell_kind] = estimators[device]
     return chosen
 
@@ -182,8 +187,14 @@ def dispatch(order: Order, profile: Profile, say: Voice) -> int:
     return ended(ready, done, say)
 
 
-def foresee(order: Order, profile: Profile, say: Voice) -> int:
+def foresee(order: Order, profile: Profile, say: Voice, price: Price | None = None) -> int:
     """What `dispatch` would submit, and what SLURM would say to it; writes nothing.
+
+    Args:
+        order: what was asked for.
+        profile: what the cluster wants to be told.
+        say: whom to.
+        price: of a device-hour.
 
     Returns:
         The exit code: 2 where SLURM refuses a class of jobs.
@@ -205,16 +216,19 @@ def foresee(order: Order, profile: Profile, say: Voice) -> int:
     for line in table_of(ready.drafts, profile):
         say(line)
     if ready.drafts:
-        say(f"  predicted: {duration(total(ready.drafts))} of work in all ({ready.basis}); {profile}")
+        hours = total(ready.drafts) / 3600
+        cost = f", {price.of(hours)}" if price is not None else ""
+        said = f"{duration(3600 * hours)} of work in all ({ready.basis}), {hours:.3g} device-hours{cost}"
+        say(f"  predicted: {said}; {profile}")
     for kind in dict.fromkeys(draft.pack.resources for draft in ready.drafts):
         number = sum(draft.pack.resources == kind for draft in ready.drafts)
         text, accepted = silent, None
         if not silent:
-            said = foretell(profile, kind, _request(order))
-            text, accepted = said.text, said.accepted
-            code = 2 if said.fault == "refused" else code
+            answer = foretell(profile, kind, _request(order))
+            text, accepted = answer.text, answer.accepted
+            code = 2 if answer.fault == "refused" else code
         say(f"  sbatch --test-only, {kind}: {f'refused: {text}' if accepted is False else text}")
         classes[kind] = {"jobs": number, "accepted": accepted, "says": text, **profile.classes[kind]}
     say(f"nothing was submitted, nothing was written in {order.results.absolute()}")
-    foreseen(ready, classes, code, say)
+    foreseen(ready, classes, code, cost_facts(total(ready.drafts) / 3600, price), say)
     return code

@@ -8,7 +8,8 @@ import click
 
 from bench import asked
 from bench.commands import tables
-from bench.commands.computing import Order, compute, look
+from bench.commands.computing import Order, compute
+from bench.commands.downloading import download
 from bench.commands.options import (
     data_option,
     executor_of,
@@ -21,16 +22,16 @@ from bench.commands.options import (
     typed,
     user_path,
 )
+from bench.commands.predicting import measuring, prediction_options, show_plan
 from bench.commands.table_words import show_table_plan, show_tables
-from bench.commands.words import Fuller, Voice, show_plan
+from bench.commands.words import Fuller, Voice
 from bench.data import registry as datasets
-from bench.errors import DataError, UsageError
+from bench.errors import UsageError
 from bench.evaluations.registry import choose
 from bench.evaluations.weights import inception
 from bench.launch.device import DEVICES
 from bench.plan import Selection, make_plan
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
-from bench.records import Once
 from bench.selection import parse_duration, parse_seeds, select, split
 from bench.settings import parse_settings
 from bench.speed import PRECISIONS, WISHES
@@ -162,8 +163,11 @@ def _choice(names: Any) -> click.Choice:
 @click.option("--download", is_flag=True, help="Fetch data sets that are missing, where a program can.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
-    "--dry-run", is_flag=True, help="Show the cells and write nothing; exit code 2 if SLURM refuses."
+    "--dry-run",
+    is_flag=True,
+    help="Show the cells and what they will take, and write nothing; exit code 2 if SLURM refuses.",
 )
+@prediction_options
 @click.option("--force", is_flag=True, help="Run what is done again, from the start.")
 @click.option("--retry-failed", is_flag=True, help="Run what failed again.")
 @click.option("--keep-going/--fail-fast", default=True, show_default=True, help="After a cell fails.")
@@ -197,6 +201,7 @@ def command(**given: Any) -> int:
     say = Voice(as_json)
     if given["dry_run"] and given["download"]:
         raise UsageError("--download writes data sets and --dry-run writes nothing: leave one out")
+    measure = measuring(given)
     if typed("study") and not given["tables"]:
         raise UsageError("--study says whose tables to run: add --table all")
     given["fid_weights"] = user_path(given["fid_weights"])
@@ -206,7 +211,7 @@ def command(**given: Any) -> int:
         refuse_for_slurm(given)
     jobs = jobs_of(given)
     if given["download"]:
-        _download(given, selection, root, say)
+        download(given, selection, root, say)
     wanted = tables.request(given, selection, root) if given["tables"] else None
     plan = wanted.plan if wanted else make_plan(selection, root)
     for line in wanted.remarks if wanted and not given["dry_run"] else ():
@@ -230,6 +235,7 @@ def command(**given: Any) -> int:
             wanted.record(results, root) if wanted else asked.record(results, plan, selection, root)
         ),
         jobs=jobs,
+        measure=measure,
     )
     if where == "slurm":
         from bench.commands.dispatching import device_kind, dispatch, foresee
@@ -240,13 +246,12 @@ def command(**given: Any) -> int:
             return dispatch(order, profile, say)
         if wanted:
             kind = device_kind(profile, "pretrain", order.device)
-            say = Fuller(say, show_tables(order, wanted, say, kind))
-        return foresee(order, profile, say)
+            say = Fuller(say, show_tables(order, wanted, say, kind)[0])
+        return foresee(order, profile, say, given["price"])
     if given["dry_run"] and wanted:
-        return show_table_plan(order, wanted, say)
+        return show_table_plan(order, wanted, given["price"], say)
     if given["dry_run"]:
-        show_plan(plan, look(order, Once()), results, say)
-        return 0
+        return show_plan(order, given["price"], say)
     return compute(order, say)
 
 
@@ -280,17 +285,3 @@ def _selection(given: Mapping[str, Any]) -> Selection:
         evaluations=evaluations,
         weights=weights,
     )
-
-
-def _download(given: Mapping[str, Any], selection: Selection, root: Path | None, say: Voice) -> None:
-    names = [*selection.datasets, selection.pretrain_on or selection.datasets[0]]
-    if given["tables"] and not typed("dataset_names"):
-        names = [
-            name for one in tables.chosen(given)[1] for name in one.datasets if name in datasets.DATASETS
-        ]
-    for name in dict.fromkeys(names):
-        try:
-            datasets.locate(name, root)
-        except DataError:
-            say(f"{name}: downloading")
-            datasets.download(name, root)

@@ -151,7 +151,9 @@ def _facts(draft: Draft) -> dict[str, Any]:
     }
 
 
-def foreseen(ready: Prepared, classes: Mapping[str, Any], code: int, say: Voice) -> None:
+def foreseen(
+    ready: Prepared, classes: Mapping[str, Any], code: int, cost: Mapping[str, Any], say: Voice
+) -> None:
     """The facts of a dry run."""
     order = ready.order
     say.object(
@@ -166,6 +168,7 @@ def foreseen(ready: Prepared, classes: Mapping[str, Any], code: int, say: Voice)
             "classes": classes,
             "predicted_seconds": total(ready.drafts),
             "predicted_from": ready.basis,
+            **cost,
             "exit_code": code,
         }
     )

@@ -3,21 +3,19 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from bench.commands.computing import Order, look
-from bench.commands.options import counted, table
+from bench.commands.computing import Order, is_to_run, look
+from bench.commands.options import table
+from bench.commands.predicting import predict, prediction_facts, to_run, totals
 from bench.commands.tables import Request, departures
 from bench.commands.words import States, Voice, cell_facts, counts
-from bench.estimate import DeviceKind, Estimator, make_estimator
+from bench.estimate import DeviceKind, Estimator
+from bench.forecast import Measured, Price
 from bench.plan import Cell, Plan
 from bench.records import Once
 from bench.study_plan import RowPlan, TablePlan
 from bench.time_left import duration
-
-# Nodes of a driver that answer without torch whether there is a GPU: NVIDIA's and AMD's.
-_GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 
 
 @dataclass(frozen=True)
@@ -45,60 +43,48 @@ class Line:
 
 def show_tables(
     order: Order, asked_for: Request, say: Voice, kind: DeviceKind | None = None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Estimator, Measured]:
     """Say the lines of all tables.
 
     Args:
         order: how the cells would be computed.
         asked_for: the tables.
         say: whom to.
-        kind: the device; None is what this machine would take.
+        kind: the device, where it is not this machine's.
 
     Returns:
-        The same for a program: study, tables and what they will cost.
+        The same for a program: study, tables and what they will cost; what predicts it, and what was measured for it.
     """
-    kind = kind or _device_kind(order.device)
     found = look(order, Once())
-    todo = [cell for cell in asked_for.plan.cells if _is_to_run(order, found, cell)]
-    runs = [run for _, run in found.values() if run is not None]
-    estimator = make_estimator(order.results, todo, kind, located=asked_for.plan.located, known=runs)
+    estimator, measured = predict(order, asked_for.plan, found, say, kind)
     counted_in: dict[str, str] = {}
     tables = []
     for one in asked_for.tables:
         lines = [line for row in one.rows for line in _lines(one, row, order, found, estimator, counted_in)]
         _say_table(one, lines, found, say)
         tables.append(_facts(one, lines, found))
-    return {
+    facts = {
         "study": asked_for.study.name,
         "tables": tables,
-        "to_run": len(todo),
+        "to_run": len(to_run(order, asked_for.plan, found)),
         "predicted_seconds": sum(line["predicted_seconds"] for one in tables for line in one["lines"]),
-        "predicted_on": kind,
+        "predicted_on": estimator.kind,
         "predicted_from": estimator.basis,
     }
+    return facts, estimator, measured
 
 
-def show_table_plan(order: Order, asked_for: Request, say: Voice) -> int:
+def show_table_plan(order: Order, asked_for: Request, price: Price | None, say: Voice) -> int:
     """A dry run of what would be computed here; gives the exit code."""
-    facts, found = show_tables(order, asked_for, say), look(order, Once())
-    say(counts(asked_for.plan, found) + f" in {order.results.absolute()}; nothing was written")
-    if facts["to_run"]:
-        where = "on a GPU" if facts["predicted_on"] == "gpu" else "on this processor"
-        what = f"{counted(facts['to_run'], 'cell')} ({facts['predicted_from']})"
-        say(f"predicted: {duration(facts['predicted_seconds'])} of work {where} for {what}")
-    cells = [cell_facts(cell, found) for cell in asked_for.plan.cells]
+    plan, found = asked_for.plan, look(order, Once())
+    facts, estimator, measured = show_tables(order, asked_for, say)
+    say(counts(plan, found) + f" in {order.results.absolute()}; nothing was written")
+    todo = to_run(order, plan, found)
+    facts |= totals(order, plan, todo, estimator, measured, price, say)
+    predicted = {cell.id: estimator.predict(cell) for cell in todo}
+    cells = [{**cell_facts(cell, found), **prediction_facts(cell, predicted)} for cell in plan.cells]
     say.object({"results": str(order.results), **facts, "cells": cells})
     return 0
-
-
-def _device_kind(name: str) -> DeviceKind:
-    """Whether this machine would take a GPU, as far as that is known without torch."""
-    return "gpu" if name == "cuda" or (name == "auto" and any(node.exists() for node in _GPUS)) else "cpu"
-
-
-def _is_to_run(order: Order, found: States, cell: Cell) -> bool:
-    state = found[cell.id][0]
-    return order.force or state in ("new", "interrupted") or (state == "failed" and order.retry_failed)
 
 
 def _lines(
@@ -118,7 +104,7 @@ def _lines(
         fresh = [cell for id, cell in cells.items() if id not in counted_in]
         earlier = "" if fresh else counted_in[next(iter(cells))]
         counted_in.update({cell.id: one.table.name for cell in fresh})
-        seconds = sum(estimator.seconds(cell) for cell in fresh if _is_to_run(order, found, cell))
+        seconds = sum(estimator.seconds(cell) for cell in fresh if is_to_run(found[cell.id][0], order))
         yield Line(one.table.name, row.row.title, dataset, what, tuple(cells.values()), earlier, seconds)
 
 

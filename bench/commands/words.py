@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from bench.commands.options import counted, table
-from bench.config import schedule
+from bench.commands.options import counted
 from bench.files import dumps
 from bench.launch.outcome import Outcome, Summary
 from bench.plan import Cell, Plan
@@ -66,15 +65,6 @@ def counts(plan: Plan, found: States, queued: Iterable[Cell] = ()) -> str:
     return f"{counted(len(plan), 'cell')}: " + ", ".join(
         f"{number[state]} {state}" for state in order if number[state]
     )
-
-
-def show_plan(plan: Plan, found: States, results: Path, say: Voice) -> None:
-    """The cells of a plan, for `--dry-run`."""
-    rows = [[cell.id, found[cell.id][0], cell.label, schedule(cell.config)] for cell in plan.cells]
-    say(table(["id", "state", "cell", "epochs"], rows))
-    say(f"{counts(plan, found)} in {results.absolute()}; nothing was written")
-    cells = [cell_facts(cell, found) for cell in plan.cells]
-    say.object({"results": str(results), "cells": cells})
 
 
 def cell_facts(cell: Cell, found: States) -> dict[str, Any]:

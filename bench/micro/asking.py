@@ -9,13 +9,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench.micro.measurement import Measurement
 from bench.provenance import source_root
 
-COMMAND = (sys.executable, "-P", "-m", "bench.micro.miniatures")
+COMMAND = (sys.executable, "-P", "-m", "bench.micro.budget")
 # To import torch, from a slow file system too, and to end the miniature that is running when the time is up.
 START_SECONDS, GRACE_SECONDS = 120.0, 30.0
 
@@ -52,7 +52,7 @@ def ask(
     """Run miniatures.
 
     Args:
-        request: "cells", "device" and "options", as `bench.micro.miniatures` reads them.
+        request: "cells", "device" and "options", as `bench.micro.budget` reads them.
         seconds: to spend on them once torch is imported.
         threads: of a cell; None is torch's choice.
         command: that starts the process.
@@ -94,7 +94,8 @@ def ask(
                     answer.start_seconds, answer.device = ready - begun, row["device"]
                     end = ready + seconds + GRACE_SECONDS
                 elif "measurement" in row:
-                    answer.measured[row["key"]] = Measurement.from_json(row["measurement"])
+                    measured = Measurement.from_json(row["measurement"])
+                    answer.measured[row["key"]] = replace(measured, start=answer.start_seconds)
                     heard(row["key"], answer.measured[row["key"]])
                 else:
                     answer.failed[row["key"]] = row["why"]

@@ -16,8 +16,9 @@ from bench.data import registry as datasets
 from bench.launch.cell import CellRunner, TorchTrainer, Work
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import DEVICES, resolve_device
+from bench.micro.budget import prepare, run
 from bench.micro.measurement import Measurement
-from bench.micro.miniatures import Miniatures, Wanted, prepare, run
+from bench.micro.miniatures import Miniatures, Wanted
 from bench.micro.scenery import Nobody, forget_peak, peak_since
 from bench.micro.signature import images_of, key_of_signature, signature
 from bench.plan import Cell, Selection, make_plan

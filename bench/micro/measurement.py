@@ -42,6 +42,7 @@ class Measurement:
         compile: seconds to compile a phase and the share of a step that is left, where that may happen.
         at: when, ISO 8601.
         device: what it calls itself.
+        start: seconds until a process has imported what cells need.
     """
 
     parts: Parts
@@ -53,6 +54,7 @@ class Measurement:
     compile: tuple[float, float] | None = None
     at: str = ""
     device: str = ""
+    start: float = 0.0
 
     def seconds(self, config: Mapping[str, Any], images: Images, *, processor: bool = False) -> float:
         """Of a whole cell, from its start to its result.

@@ -1,18 +1,12 @@
-"""Runs miniatures of cells and tells what each part of them took: `python -m bench.micro.miniatures`, for `asking`.
-
-It reads one JSON object and writes lines of JSON: {"ready": true}, then {"key", "measurement"} or {"key", "why"}. A key
-may come several times, of which the last one is the best known.
-"""
+"""A miniature of a cell: the cell itself, on few random images and in a folder of its own, with a stopwatch."""
 
 import json
-import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -21,12 +15,10 @@ from bench.attempts import Attempt
 from bench.build import build_backbone, build_method, module_state
 from bench.config import config_id
 from bench.data.arrays import Dataset
-from bench.evaluations.registry import EVALUATIONS
 from bench.features import CHUNK
 from bench.heads import freeze_index
 from bench.launch.cell import CellRunner, TorchTrainer, Work
 from bench.launch.control import RunOptions
-from bench.launch.device import resolve_device
 from bench.launch.outcome import Outcome
 from bench.loop import peak_memory
 from bench.micro.measurement import Measurement, Parts
@@ -36,14 +28,12 @@ from bench.plan import Cell
 from bench.provenance import now
 from bench.records import open_results
 
-# Batches of an epoch, on a processor and on what is much faster; epochs; and images of an evaluation.
-BATCHES, GPU_BATCHES, EPOCHS, EVALUATED = 3, 24, 2, 1_800
+# Batches and epochs of a pretraining and of a probe; batches on what is much faster; images of an evaluation.
+PRETRAIN, PROBE, GPU_BATCHES, EVALUATED = (4, 1), (3, 2), 24, 900
 # Steps of a miniature that is run for its steps alone. On a GPU it ends before it would be compiled.
 MOST_STEPS, MOST_GPU_STEPS = 200, 24
 TESTED = 500
 EVERY = 8
-# Shortest time in which a miniature that was measured once is worth measuring again.
-AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -153,7 +143,8 @@ class Miniatures:
     def _miniature(self, wanted: Wanted, only_steps: bool) -> tuple[Cell, Dataset, float]:
         config = json.loads(json.dumps(wanted.config))
         identity = {"name": "miniature", "version": 1}
-        batches = GPU_BATCHES if self.on_gpu else BATCHES
+        batches, epochs = PRETRAIN if config["kind"] == "pretrain" else PROBE
+        batches = GPU_BATCHES if self.on_gpu else batches
         most = MOST_GPU_STEPS if self.on_gpu else MOST_STEPS
         share, test = 1.0, min(wanted.test, TESTED)
         config["dataset"] = identity
@@ -166,7 +157,7 @@ class Miniatures:
             batch = min(int(settings["batch_size"]), wanted.train)
             # Of held-out images a probe's last step would be a short one.
             train = batch * batches + (-(-batch * batches // 9) if settings.get("holdout") else 0)
-            epochs = most // batches if only_steps else EPOCHS
+            epochs = max(1, most // batches) if only_steps else epochs
             settings["epochs"] = epochs if settings["epochs"] else 0
             if config["kind"] == "pretrain":
                 settings["epoch_images"] = None
@@ -192,7 +183,7 @@ class Miniatures:
         data: Dataset,
         begun: float,
         ended: float | None,
-        marks: list[tuple[Literal["step", "chunk"], int, float]],
+        marks: list[tuple[str, int, float]],
     ) -> Timed:
         if cell.kind == "evaluate":
             return Timed(begun, ended, marks)
@@ -232,74 +223,3 @@ class Miniatures:
         from bench.speed import choose
 
         return choose(self.device, self.options.speed, self.options.precision).compile == "if-it-pays"
-
-
-def run(miniatures: Miniatures, cells: list[Wanted], seconds: float, tell: Callable[..., None]) -> None:
-    """Measure each once, the costliest first, and while there is time their steps again.
-
-    Args:
-        miniatures: runs them.
-        cells: the costliest first.
-        seconds: of the clock, after which none is begun.
-        tell: told what each came to.
-    """
-    until = miniatures.clock()[0] + seconds
-    known: dict[str, Measurement] = {}
-
-    def one(wanted: Wanted, stop: float | None) -> None:
-        try:
-            known[wanted.key] = miniatures.measure(wanted, stop)
-            tell(key=wanted.key, measurement=known[wanted.key].as_json())
-        except Exception as error:
-            # Whatever is wrong with a cell is said when it is run; here it is only not predicted.
-            tell(key=wanted.key, why=f"{type(error).__name__}: {str(error)[:200]}")
-
-    for wanted in cells:
-        if miniatures.clock()[0] >= until:
-            return
-        one(wanted, None)
-    again = [w for w in cells if w.key in known and known[w.key].parts.step]
-    total = sum(w.share for w in again) or 1.0
-    left = until - miniatures.clock()[0]
-    for wanted in again:
-        stop = miniatures.clock()[0] + left * wanted.share / total
-        if min(stop, until) - miniatures.clock()[0] > AGAIN_SECONDS:
-            one(wanted, min(stop, until))
-
-
-def prepare(device: str, configs: Iterable[Mapping[str, Any]]) -> None:
-    """Import what cells need: a process that runs many of them does so once."""
-    names = {"bench.train", "bench.probe", "bench.evaluate", "timm"}
-    for config in configs:
-        if (row := EVALUATIONS.get(config.get("evaluation", ""))) is not None:
-            names |= {row.target.partition(":")[0], "torchmetrics.functional.image"}
-    for name in sorted(names):
-        import_module(name)
-    if device == "cuda":
-        torch.zeros(1, device=device)
-
-
-def main() -> None:
-    """Do what the standard input asks for."""
-    # Whatever a library prints must not come between the lines.
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-    def tell(**message: Any) -> None:
-        out.write(json.dumps(message) + "\n")
-        out.flush()
-
-    from models.registry import load_plugins
-
-    asked = json.loads(sys.stdin.readline())
-    load_plugins()
-    device, name = resolve_device(asked["device"])
-    cells = [Wanted(**row) for row in asked["cells"]]
-    prepare(device, [wanted.config for wanted in cells])
-    tell(ready=True, device=name)
-    options = RunOptions(**asked["options"])
-    run(Miniatures(Path(asked["folder"]), options, device, name), cells, asked["seconds"], tell)
-
-
-if __name__ == "__main__":
-    main()

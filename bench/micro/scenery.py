@@ -1,6 +1,7 @@
 """What stands around a miniature: random images, nobody who watches, the memory that it takes. No torch."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,19 +12,19 @@ from bench.provenance import peak_memory_bytes
 class Nobody:
     """Nobody watches; see `bench.launch.outcome.Display`."""
 
-    def cell_started(self, *_: object) -> None:
+    def cell_started(self, *_: Any, **__: Any) -> None:
         """A cell begins."""
 
-    def cell_ended(self, *_: object) -> None:
+    def cell_ended(self, *_: Any, **__: Any) -> None:
         """A cell is over."""
 
-    def step(self, *_: object) -> None:
+    def step(self, *_: Any, **__: Any) -> None:
         """A cell has come so far."""
 
-    def row(self, *_: object) -> None:
+    def row(self, *_: Any, **__: Any) -> None:
         """A cell has a new row of metrics."""
 
-    def note(self, *_: object) -> None:
+    def note(self, *_: Any, **__: Any) -> None:
         """A line to show."""
 
 
