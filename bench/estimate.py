@@ -199,8 +199,8 @@ class Estimator:
             return Prediction(
                 rate.fixed + images * (epochs * rate.train + rate.features), memory, "finished cells"
             )
-        found = self.measured.get(name := self.signature_key(cell)) if self.measured else None
-        if found is not None:
+        name = self.signature_key(cell) if self.measured else ""
+        if (found := self.measured.get(name)) is not None:
             images = self.images(cell)
             now = name in self.fresh
             self._told[cell.id] = "now" if now else "earlier"

@@ -23,17 +23,22 @@ from bench.launch.outcome import Outcome
 from bench.loop import peak_memory
 from bench.micro.measurement import Measurement, Parts
 from bench.micro.scenery import Nobody, forget_peak, peak_since, random_images
-from bench.micro.stopwatch import Clock, Stopwatch, Timed, Timings, evaluation_parts
+from bench.micro.stopwatch import Clock, Mark, Stopwatch, Timed, Timings, evaluation_parts
 from bench.plan import Cell
 from bench.provenance import now
 from bench.records import open_results
 
 # Batches and epochs of a pretraining and of a probe; batches on what is much faster; images of an evaluation.
 PRETRAIN, PROBE, GPU_BATCHES, EVALUATED = (4, 1), (3, 2), 24, 900
+# So few images are all evaluated.
+WHOLE = 2_000
 # Steps of a miniature that is run for its steps alone. On a GPU it ends before it would be compiled.
 MOST_STEPS, MOST_GPU_STEPS = 200, 24
 TESTED = 500
 EVERY = 8
+IDENTITY = {"name": "miniature", "version": 1}
+# Attempts up to this number count for nothing: a miniature is always run from its start.
+FORGET = 10_000
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,16 @@ class Wanted:
 class _Seen:
     wall: Timings = field(default_factory=Timings)
     processor: Timings = field(default_factory=Timings)
-    parts: tuple[Parts, Parts] | None = None
     memory: int = 0
     images: int = 0
+
+
+@dataclass(frozen=True)
+class _Ran:
+    outcome: Outcome
+    begun: tuple[float, float]
+    ended: tuple[float, float]
+    marks: list[Mark]
 
 
 class Miniatures:
@@ -99,7 +111,28 @@ class Miniatures:
             RuntimeError: it fails; says why.
         """
         seen = self._seen.setdefault(wanted.key, _Seen())
-        cell, data, share = self._miniature(wanted, until is not None)
+        if wanted.config["kind"] == "evaluate":
+            parts = self._evaluated(wanted, seen)
+        else:
+            cell, data = self._miniature(wanted, until is not None)
+            ran = self._run(cell, data, until)
+            for hand, timings in enumerate((seen.wall, seen.processor)):
+                timings.runs.append(self._timed(cell, data, ran, hand))
+            parts = seen.wall.parts(), seen.processor.parts()
+            if until is None:
+                seen.memory, seen.images = self._peak(ran), len(data.train) + len(data.test)
+        return Measurement(
+            *parts,
+            memory=seen.memory,
+            images=seen.images,
+            feature_bytes=self._feature_bytes(wanted.config),
+            phases=self._phases(wanted.config),
+            compile=(accelerated.COMPILE_SECONDS, accelerated.COMPILED_SHARE) if self._compiles() else None,
+            at=now(),
+            device=self.device_name,
+        )
+
+    def _run(self, cell: Cell, data: Dataset, until: float | None = None) -> _Ran:
         self._pretrained(cell, data)
         watch = Stopwatch(self.clock, until, EVERY if self.on_gpu else 1)
         runner = CellRunner(
@@ -114,55 +147,50 @@ class Miniatures:
         )
         forget_peak()
         begun = self.clock()
-        outcome = runner.run(Work(cell, lambda _: data, 10_000, lambda: True), None)
+        outcome = runner.run(Work(cell, lambda _: data, FORGET, lambda: True), None)
         ended = self.clock()
         if outcome.state not in ("done", "stopped"):
             raise RuntimeError(outcome.reason)
-        if until is None:
-            seen.memory = self._peak(outcome)
-            seen.images = len(data.train) + len(data.test)
-        for hand, timings in enumerate((seen.wall, seen.processor)):
-            marks = [(mark.kind, mark.steps, mark.at[hand]) for mark in watch.marks]
-            end = ended[hand] if outcome.state == "done" else None
-            timings.runs.append(self._timed(cell, data, begun[hand], end, marks))
-        if cell.kind == "evaluate":
-            parts = tuple(evaluation_parts(t.runs[0], share) for t in (seen.wall, seen.processor))
-        else:
-            parts = seen.wall.parts(), seen.processor.parts()
-        return Measurement(
-            *parts,
-            memory=seen.memory,
-            images=seen.images,
-            feature_bytes=self._feature_bytes(cell.config, data),
-            phases=self._phases(cell.config),
-            compile=(accelerated.COMPILE_SECONDS, accelerated.COMPILED_SHARE) if self._compiles() else None,
-            at=now(),
-            device=self.device_name,
-        )
+        return _Ran(outcome, begun, ended, watch.marks)
 
-    def _miniature(self, wanted: Wanted, only_steps: bool) -> tuple[Cell, Dataset, float]:
+    def _evaluated(self, wanted: Wanted, seen: _Seen) -> tuple[Parts, Parts]:
+        """Once on all images where they are few; else on some of them and on fewer, after one run that warms up."""
         config = json.loads(json.dumps(wanted.config))
-        identity = {"name": "miniature", "version": 1}
+        config["dataset"] = config["pretrain"]["dataset"] = IDENTITY
+        cell, count = Cell(config, "miniature"), wanted.train + wanted.test
+        large = 1.0 if count <= WHOLE else EVALUATED / count
+        shares = [1.0] if large == 1.0 else [large / 3, large, large / 3]
+        seconds: list[tuple[float, tuple[float, float]]] = []
+        for share in shares:
+            train, test = (max(2, round(share * n)) for n in (wanted.train, wanted.test))
+            ran = self._run(cell, self._images(cell, train, test, wanted))
+            if share == large:
+                seen.memory, seen.images = self._peak(ran), train + test
+            wall, processor = (b - a for a, b in zip(ran.begun, ran.ended, strict=True))
+            seconds.append((share, (wall, processor)))
+        told = seconds[1:] or seconds
+        wall, processor = (evaluation_parts([(share, both[hand]) for share, both in told]) for hand in (0, 1))
+        return wall, processor
+
+    def _images(self, cell: Cell, train: int, test: int, wanted: Wanted) -> Dataset:
+        return random_images(int(cell.config["image_size"] or 64), train, test, wanted.classes)
+
+    def _miniature(self, wanted: Wanted, only_steps: bool) -> tuple[Cell, Dataset]:
+        config = json.loads(json.dumps(wanted.config))
         batches, epochs = PRETRAIN if config["kind"] == "pretrain" else PROBE
         batches = GPU_BATCHES if self.on_gpu else batches
         most = MOST_GPU_STEPS if self.on_gpu else MOST_STEPS
-        share, test = 1.0, min(wanted.test, TESTED)
-        config["dataset"] = identity
-        if config["kind"] == "evaluate":
-            share = min(1.0, EVALUATED / (wanted.train + wanted.test))
-            train, test = (max(2, round(share * n)) for n in (wanted.train, wanted.test))
-            config["pretrain"]["dataset"] = identity
-        else:
-            settings = config["train" if config["kind"] == "pretrain" else "probe"]
-            batch = min(int(settings["batch_size"]), wanted.train)
-            # Of held-out images a probe's last step would be a short one.
-            train = batch * batches + (-(-batch * batches // 9) if settings.get("holdout") else 0)
-            epochs = max(1, most // batches) if only_steps else epochs
-            settings["epochs"] = epochs if settings["epochs"] else 0
-            if config["kind"] == "pretrain":
-                settings["epoch_images"] = None
+        config["dataset"] = IDENTITY
+        settings = config["train" if config["kind"] == "pretrain" else "probe"]
+        batch = min(int(settings["batch_size"]), wanted.train)
+        # Of held-out images a probe's last step would be a short one.
+        train = batch * batches + (-(-batch * batches // 9) if settings.get("holdout") else 0)
+        epochs = max(1, most // batches) if only_steps else epochs
+        settings["epochs"] = epochs if settings["epochs"] else 0
+        if config["kind"] == "pretrain":
+            settings["epoch_images"] = None
         cell = Cell(config, "miniature")
-        return cell, random_images(int(config["image_size"] or 64), train, test, wanted.classes), share
+        return cell, self._images(cell, train, min(wanted.test, TESTED), wanted)
 
     def _pretrained(self, cell: Cell, data: Dataset) -> None:
         """What a probe or an evaluation stands on: weights as they were initialised."""
@@ -173,42 +201,33 @@ class Miniatures:
         if id in self._made:
             return
         self._made.add(id)
-        attempt = Attempt(self.folder, config, forget=10_000)
+        attempt = Attempt(self.folder, config, forget=FORGET)
         attempt.save_model(module_state(build_method(config, len(data.classes))))
         attempt.finish({"steps": 0, "seconds": 0.0, "images_per_second": None, "metrics": {}})
 
-    def _timed(
-        self,
-        cell: Cell,
-        data: Dataset,
-        begun: float,
-        ended: float | None,
-        marks: list[tuple[str, int, float]],
-    ) -> Timed:
-        if cell.kind == "evaluate":
-            return Timed(begun, ended, marks)
+    def _timed(self, cell: Cell, data: Dataset, ran: _Ran, hand: int) -> Timed:
+        marks = [(mark.kind, mark.steps, mark.at[hand]) for mark in ran.marks]
+        ended = ran.ended[hand] if ran.outcome.state == "done" else None
         settings = cell.config["train" if cell.kind == "pretrain" else "probe"]
         count = len(data.train)
         held = max(1, count // 10) if settings.get("holdout") else 0
         per_epoch = max(1, -(-(count - held) // min(settings["batch_size"], count)))
         tested = 0 if cell.kind == "pretrain" else len(data.test) + held
-        total = per_epoch * settings["epochs"]
-        if cell.kind == "pretrain" and not marks:
-            # A method without phases takes no steps.
-            total = 0
-        return Timed(begun, ended, marks, per_epoch, total, CHUNK, tested)
+        # A method without phases takes no steps.
+        total = per_epoch * settings["epochs"] if marks else 0
+        return Timed(ran.begun[hand], ended, marks, per_epoch, total, CHUNK, tested)
 
-    def _peak(self, outcome: Outcome) -> int:
+    def _peak(self, ran: _Ran) -> int:
         if self.on_gpu:
-            return int((outcome.result or {}).get("peak_memory_bytes") or peak_memory(self.device))
+            return int((ran.outcome.result or {}).get("peak_memory_bytes") or peak_memory(self.device))
         return peak_since()
 
-    def _feature_bytes(self, config: Mapping[str, Any], data: Dataset) -> int:
+    def _feature_bytes(self, config: Mapping[str, Any]) -> int:
         if config["kind"] != "probe" or config["freeze"] == "none" or config["probe"]["frozen_bn"] == "batch":
             return 0
         backbone = build_backbone(config["pretrain"]["backbone"], 0).eval()
         with torch.no_grad():
-            image = torch.zeros(1, *data.train.images.shape[1:])
+            image = torch.zeros(1, 3, *[int(config["image_size"] or 64)] * 2)
             return backbone(image, 0, freeze_index(backbone, config["freeze"])).nbytes
 
     def _phases(self, config: Mapping[str, Any]) -> int:

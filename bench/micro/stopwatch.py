@@ -141,16 +141,16 @@ def _after(run: Timed, step: float, test: float) -> float | None:
     return run.ended - last[1] - (run.total - last[0]) * step - test * run.tested
 
 
-def evaluation_parts(run: Timed, share: float) -> Parts:
-    """Of an evaluation, which is not made of steps: what lies between its chunks grows with the images.
+def evaluation_parts(runs: Sequence[tuple[float, float]]) -> Parts:
+    """Of an evaluation, which is not made of steps: a line through a small and a large run of it.
 
     Args:
-        run: to its end.
-        share: of the cell's images that it has seen.
+        runs: share of the cell's images, and seconds: one run of them all, or a large and a small one.
     """
-    times = [at for kind, _, at in run.marks if kind == "chunk"]
-    assert run.ended is not None
-    whole = run.ended - run.begun
-    # What the last chunk takes cannot be told from what comes after it.
-    grows = times[-1] - times[0] if len(times) > 3 else run.ended - times[0] if times else 0.0
-    return Parts(whole - grows, whole=grows / share)
+    (share, seconds), (small, less) = runs[0], runs[-1]
+    if share == small:
+        return Parts(seconds)
+    grows = max(0.0, (seconds - less) / (share - small))
+    # What grows less than nothing, or more than there is, is noise.
+    grows = min(grows, seconds / share)
+    return Parts(seconds - grows * share, whole=grows)
