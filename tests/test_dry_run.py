@@ -249,8 +249,10 @@ def test_the_real_process_measures_a_cell_and_writes_nothing_but_its_cache(tmp_p
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     sources = {cell["kind"]: cell["predicted_from"] for cell in said["cells"]}
-    assert sources == {"pretrain": "measured now", "probe": "measured now"}
-    assert all(0 < cell["predicted_seconds"] < 600 for cell in said["cells"])
-    assert all(cell["predicted_memory_bytes"] > 100e6 for cell in said["cells"])
+    # The costliest is always measured.
+    assert sources["probe"] == "measured now"
+    (probe,) = (cell for cell in said["cells"] if cell["kind"] == "probe")
+    assert 0 < probe["predicted_seconds"] < 600
+    assert probe["predicted_memory_bytes"] > 100e6
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "tmp"}
     assert not list((tmp_path / "tmp").glob("bench-*"))
