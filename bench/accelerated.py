@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.engines import PlainEngine, train_step, updated_names
+from bench.engines import PlainEngine, StackedEngine, train_step, updated_names
 from bench.flat import FlatAdam
 from models.method import Batch, Losses, Method, Phase
 
@@ -41,6 +41,22 @@ class Bf16Engine(PlainEngine):
         self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]
     ) -> Losses:
         """Scalars, fp32."""
+        with torch.autocast(batch.image.device.type, torch.bfloat16):
+            return super().losses(phase, batch, noise, schedule)
+
+
+class Bf16StackedEngine(StackedEngine):
+    """As `Bf16Engine`, of several seeds at once."""
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        super().__init__(methods)
+        for child in self.method.children():
+            child.register_forward_hook(_leave_in_fp32)
+
+    def losses(
+        self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]
+    ) -> Losses:
+        """One value a seed, fp32."""
         with torch.autocast(batch.image.device.type, torch.bfloat16):
             return super().losses(phase, batch, noise, schedule)
 
@@ -154,6 +170,11 @@ def pays(step_seconds: float, steps_to_go: int, phases: int = 1) -> bool:
     """
     cost = _remembered.get("seconds", COMPILE_SECONDS) * phases
     return steps_to_go * step_seconds * (1 - _remembered.get("share", COMPILED_SHARE)) > cost
+
+
+def compiled_share(step_seconds: float, steps_to_go: int, phases: int = 1) -> float:
+    """The share of a step that is expected to be left in a run that is compiled if it pays: 1 where it does not."""
+    return _remembered.get("share", COMPILED_SHARE) if pays(step_seconds, steps_to_go, phases) else 1.0
 
 
 def remember(seconds: float | None = None, share: float | None = None) -> None:

@@ -109,6 +109,11 @@ class Attempt:
         self._on_note(text)
         self._append_log(text)
 
+    def add_provenance(self, **facts: Any) -> None:
+        """Write down what has turned out later."""
+        self._provenance |= facts
+        write_json(self.dir / PROVENANCE, self._provenance)
+
     def _append_log(self, text: str) -> None:
         append_text(self.log_path, f"{now()} {text}\n")
 
@@ -214,8 +219,7 @@ class Attempt:
             write_bytes(self.dir / METRICS, self._metrics.encode())
             self._resumed_from = path
             self._append_log(f"resumed from {path.parent.name}/{path.name}")
-            self._provenance["resumed_from"] = path.parent.name
-            write_json(self.dir / PROVENANCE, self._provenance)
+            self.add_provenance(resumed_from=path.parent.name)
             return tensors, meta
         return None
 
@@ -232,13 +236,8 @@ class Attempt:
         write_bytes(self.dir / f"{name}.npz", buffer.getvalue())
 
     def _end(self) -> None:
-        self._provenance |= {
-            "determinism": determinism(),
-            "ended": now(),
-            "seconds": time.monotonic() - self._begun,
-            "peak_memory_bytes": peak_memory_bytes(),
-        }
-        write_json(self.dir / PROVENANCE, self._provenance)
+        seconds, peak = time.monotonic() - self._begun, peak_memory_bytes()
+        self.add_provenance(determinism=determinism(), ended=now(), seconds=seconds, peak_memory_bytes=peak)
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
         """Publish the result: from here on the cell is done.

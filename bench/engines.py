@@ -69,6 +69,13 @@ class StackedEngine:
 
         return vmap(one, randomness="error")(self.parameters, self.buffers, batch, dict(noise))
 
+    def slice_into(self, methods: Sequence[Method]) -> None:
+        """Make each method's parameters and buffers slices of the stacked ones, which they then always equal."""
+        state = {**self.parameters, **self.buffers}
+        for i, method in enumerate(methods):
+            for name, tensor in (*method.named_parameters(), *method.named_buffers()):
+                tensor.data = state[name].detach()[i]
+
     def unstack(self) -> list[dict[str, Tensor]]:
         """Each seed's state dict."""
         state = {**self.parameters, **self.buffers}

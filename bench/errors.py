@@ -68,6 +68,10 @@ class WorkersLost(BenchError):
     exit_code = 3
 
 
+class Apart(BenchError):
+    """A seed cannot be trained with others of its method at once: it must be trained alone."""
+
+
 class Superseded(BenchError):
     """Somebody else has taken the cell over: this process must not write to it any more."""
 

@@ -4,6 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -67,6 +68,17 @@ class EpochMeans:
         self.count = count
 
 
+class Watched(Protocol):
+    """The means that a pace looks at: of one run, or of several that take their steps together."""
+
+    def check(self) -> None:
+        """Look whether a value was not finite."""
+
+    def means(self) -> dict[str, float]:
+        """What to tell."""
+        ...
+
+
 class Pace:
     """Counts steps; tells progress now and then, saves when it is due, ends when asked to.
 
@@ -86,7 +98,7 @@ class Pace:
         progress: Progress,
         options: RunOptions,
         save: Callable[[], None],
-        means: EpochMeans,
+        means: Watched,
     ) -> None:
         self.total, self.stop, self.progress, self.options = total, stop, progress, options
         self.save, self.means = save, means

@@ -137,6 +137,11 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
     )
 
 
+def stacked(speed: Speed) -> Speed:
+    """The switches that can be in force where several seeds are trained at once."""
+    return replace(speed, winograd=False, compile="never", graph=False)
+
+
 def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") -> Speed:
     """The switches of a cell that goes on: those with which it began, as far as the device has them.
 

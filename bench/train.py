@@ -1,6 +1,6 @@
 """Pretraining: one method, one seed, from a configuration to weights. Exactly resumable after any step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,17 +10,18 @@ from bench.accelerated import Bf16Engine, CapturedStep, Compiling, CompilingEngi
 from bench.build import build_method, load_optimizer_state, module_state, optimizer_state, under
 from bench.compiled import NoCompiler
 from bench.data.arrays import Dataset
-from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
-from bench.engines import PlainEngine, draw, train_step, updated_names
-from bench.errors import Diverged, UsageError
+from bench.data.batches import Pixels
+from bench.engines import PlainEngine, train_step, updated_names
+from bench.errors import Diverged
 from bench.flat import FlatAdam
+from bench.inputs import Inputs
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
 from bench.memory import keep_freed_memory
 from bench.speed import PLAIN, Speed
 from bench.winograd import replace_convolutions
 from models import registry
-from models.method import Batch, Method
+from models.method import Losses, Method
 
 if TYPE_CHECKING:
     from bench.records import Attempt
@@ -60,14 +61,10 @@ def pretrain(
         UsageError: the configuration cannot be built.
     """
     where = prepare_device(device, options)
-    row = registry.spec(config["method"])
-    settings, seed = config["train"], int(config["seed"])
-    source = data.train if row.labels else data.pool
-    method = build_method(config, len(data.classes)).to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    method.train()
+    method = ready_method(config, data, where)
     prepare(method, options.switches, attempt.note)
-    pixels = Pixels(source, where, settings["scale"])
-    steps = Steps(method, pixels, settings, seed, options.switches, attempt.note)
+    pixels = pixels_of(config, data, where)
+    steps = Steps(method, pixels, config["train"], int(config["seed"]), options.switches, attempt.note)
     means = EpochMeans(where)
 
     def save() -> None:
@@ -99,24 +96,66 @@ def pretrain(
         means.add(values, count, steps.done)
         if steps.done % steps.per_epoch == 0:
             means.check()
-            final = means.means()
-            scheduled = method.schedule(steps.done - 1)
-            row_ = {"epoch": steps.done // steps.per_epoch, "step": steps.done, **final, **scheduled}
-            attempt.log({**row_, "seconds": pace.seconds, "images_per_second": pace.rate})
-            means.reset()
+            final = log_epoch(attempt, method, means, steps.done, steps.per_epoch, pace.seconds, pace.rate)
         pace.after_step(steps.done, count, last=steps.done == steps.total)
+    return conclude(config, data, method, attempt, where, final, steps.done, steps.images, pace.seconds)
 
+
+def ready_method(config: dict[str, Any], data: Dataset, where: torch.device) -> Method:
+    """The method of a cell with its initial weights, on its device, ready to be trained."""
+    method = build_method(config, len(data.classes)).to(where, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return method.train()
+
+
+def pixels_of(config: dict[str, Any], data: Dataset, where: torch.device) -> Pixels:
+    """The images that a cell is pretrained on; a method that asks for no labels also has those without."""
+    source = data.train if registry.spec(config["method"]).labels else data.pool
+    return Pixels(source, where, config["train"]["scale"])
+
+
+def log_epoch(
+    attempt: "Attempt",
+    method: Method,
+    means: EpochMeans,
+    done: int,
+    per_epoch: int,
+    seconds: float,
+    rate: float,
+) -> dict[str, float]:
+    """Write down the means of an epoch that has ended, and begin the next; gives the means."""
+    final = means.means()
+    row = {"epoch": done // per_epoch, "step": done, **final, **method.schedule(done - 1)}
+    attempt.log({**row, "seconds": seconds, "images_per_second": rate})
+    means.reset()
+    return final
+
+
+def conclude(
+    config: dict[str, Any],
+    data: Dataset,
+    method: Method,
+    attempt: "Attempt",
+    where: torch.device,
+    final: dict[str, float],
+    steps: int,
+    images: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Save the weights of a run that has taken its last step; gives the body of its result.
+
+    Raises:
+        Diverged: a weight is not finite.
+    """
     state = module_state(method)
     if not all(bool(torch.isfinite(t).all()) for t in state.values() if t.is_floating_point()):
-        raise Diverged(steps.done, "a weight")
+        raise Diverged(steps, "a weight")
     attempt.save_model(state)
-    _save_reconstructions(method, data, settings["scale"], where, attempt)
-    seconds = pace.seconds
+    _save_reconstructions(method, data, config["train"]["scale"], where, attempt)
     return {
         "metrics": final,
-        "steps": steps.done,
+        "steps": steps,
         "seconds": seconds,
-        "images_per_second": steps.images / seconds if steps.total else None,
+        "images_per_second": images / seconds if images else None,
         "peak_memory_bytes": peak_memory(where),
         "params": {
             "backbone": sum(p.numel() for p in method.backbone.parameters()),
@@ -137,8 +176,9 @@ class Steps:
         speed: Speed = PLAIN,
         note: Callable[[str], None] = print,
     ) -> None:
-        self.method, self.pixels, self.settings, self.seed = method, pixels, settings, seed
-        self.optimizer = _optimizer(method, settings, speed)
+        self.method = method
+        self.inputs = Inputs(method, pixels, settings, seed)
+        self.optimizer = make_optimizer(method, dict(method.named_parameters()), settings, speed)
         self.engine = Bf16Engine(method) if speed.precision == "bf16" else PlainEngine(method)
         self.captured: CapturedStep | None = None
         self.compiling: Compiling | None = None
@@ -148,42 +188,19 @@ class Steps:
             self.engine = engine
         elif speed.graph and isinstance(self.optimizer, FlatAdam):
             self.captured = CapturedStep(self.engine, self.optimizer, note)
-        images = settings["epoch_images"] or len(pixels)
-        self.bounds = batch_bounds(images, settings["batch_size"], settings["drop_last"])
-        self.per_epoch = len(self.bounds)
-        if settings["epochs"] and not self.per_epoch:
-            raise UsageError(f"{images} images do not fill one batch of {settings['batch_size']}")
-        self.total = self.per_epoch * settings["epochs"] if method.phases else 0
+        self.per_epoch, self.total = self.inputs.per_epoch, self.inputs.total
         self.done = self.images = 0
-        self._order_epoch = -1
 
-    def next(self) -> tuple[dict[str, torch.Tensor], int]:
+    def next(self) -> tuple[Losses, int]:
         """Take a step; its losses and number of images."""
-        epoch, k = divmod(self.done, self.per_epoch)
-        if epoch != self._order_epoch:
-            epoch_images = self.settings["epoch_images"]
-            self._order = epoch_order(len(self.pixels), self.seed, "order", epoch, epoch_images)
-            self._order = self._order.to(self.pixels.device)
-            self._order_epoch = epoch
-        begin, end = self.bounds[k]
-        count = end - begin
-        flip = None
-        if self.settings["flip"]:
-            flip = flips(count, self.seed, "flip", self.done, self.pixels.device)
-        image, label = self.pixels.batch(self._order[begin:end], flip)
-        spec = self.method.noise()
-        noises = [draw(spec, count, self.seed, p.loss, self.done, image) for p in self.method.phases]
-        schedule = {
-            name: torch.tensor(value, dtype=image.dtype, device=image.device)
-            for name, value in self.method.schedule(self.done).items()
-        }
-        batch = Batch(image, label)
+        batch, noises, schedule = self.inputs.at(self.done)
         if self.compiling is not None:
             self.compiling.before_step(self.total - self.done)
         if self.captured is not None:
             values = self.captured(batch, noises, schedule)
         else:
             values = train_step(self.engine, self.optimizer, batch, noises, schedule)
+        count = len(batch.image)
         self.done += 1
         self.images += count
         return values, count
@@ -200,12 +217,15 @@ def prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
             note(f"convolutions stay plain: {error}")
 
 
-def _optimizer(method: Method, settings: dict[str, Any], speed: Speed) -> torch.optim.Optimizer | FlatAdam:
+def make_optimizer(
+    method: Method, parameters: Mapping[str, Any], settings: dict[str, Any], speed: Speed
+) -> torch.optim.Optimizer | FlatAdam:
+    """Adam over the parameters of a method, or over those of several of its seeds stacked."""
     lr, betas = settings["lr"], (settings["beta1"], settings["beta2"])
     if speed.flat_update and method.phases:
         updates = [updated_names(method, phase) for phase in method.phases]
-        return FlatAdam(dict(method.named_parameters()), updates, lr, betas)
-    return torch.optim.Adam(method.parameters(), lr=lr, betas=betas)
+        return FlatAdam(parameters, updates, lr, betas)
+    return torch.optim.Adam(parameters.values(), lr=lr, betas=betas)
 
 
 def _save_reconstructions(

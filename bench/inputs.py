@@ -1,0 +1,63 @@
+"""What each training step of a seed is given: images, flips, noise, schedule; all functions of (seed, step) alone."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
+from bench.engines import draw
+from bench.errors import UsageError
+from models.method import Batch, Method
+
+
+class Inputs:
+    """The steps' inputs of one seed, whoever computes the steps.
+
+    Args:
+        method: says which noise it needs and what changes with the step.
+        pixels: images and labels on the device.
+        settings: `train` of the cell's configuration.
+        seed: of the cell.
+
+    Attributes:
+        per_epoch: steps of an epoch.
+        total: steps of the whole run; 0 where nothing is trained.
+
+    Raises:
+        UsageError: the images do not fill one batch.
+    """
+
+    def __init__(self, method: Method, pixels: Pixels, settings: dict[str, Any], seed: int) -> None:
+        self.method, self.pixels, self.settings, self.seed = method, pixels, settings, seed
+        images = settings["epoch_images"] or len(pixels)
+        self.bounds = batch_bounds(images, settings["batch_size"], settings["drop_last"])
+        self.per_epoch = len(self.bounds)
+        if settings["epochs"] and not self.per_epoch:
+            raise UsageError(f"{images} images do not fill one batch of {settings['batch_size']}")
+        self.total = self.per_epoch * settings["epochs"] if method.phases else 0
+        self._order_epoch = -1
+
+    def at(self, step: int) -> tuple[Batch, list[dict[str, Tensor]], dict[str, Tensor]]:
+        """A step's batch, each phase's noise, and the schedule as 0-d tensors.
+
+        Args:
+            step: completed steps before it.
+        """
+        epoch, k = divmod(step, self.per_epoch)
+        if epoch != self._order_epoch:
+            order = epoch_order(len(self.pixels), self.seed, "order", epoch, self.settings["epoch_images"])
+            self._order, self._order_epoch = order.to(self.pixels.device), epoch
+        begin, end = self.bounds[k]
+        count = end - begin
+        flip = None
+        if self.settings["flip"]:
+            flip = flips(count, self.seed, "flip", step, self.pixels.device)
+        image, label = self.pixels.batch(self._order[begin:end], flip)
+        spec = self.method.noise()
+        noises = [draw(spec, count, self.seed, p.loss, step, image) for p in self.method.phases]
+        schedule = {
+            name: torch.tensor(value, dtype=image.dtype, device=image.device)
+            for name, value in self.method.schedule(step).items()
+        }
+        return Batch(image, label), noises, schedule
