@@ -31,7 +31,8 @@ class FakeTrainer:
 
     def __init__(self, faults=None, steps=1):
         self.faults, self.steps = faults or {}, steps
-        self.calls = []
+        self.calls, self.groups, self.measured = [], [], []
+        self.speed = SimpleNamespace(times_faster=2.0)
         self.on_step = lambda: None
 
     def _run(self, config, attempt, stop, progress):
@@ -53,6 +54,34 @@ class FakeTrainer:
         self._run(config, attempt, stop, progress)
         (attempt.dir / "model.safetensors").write_bytes(b"weights")
         return {"metrics": {"loss": 0.5}, "steps": self.steps}
+
+    def pretrain_together(self, configs, data, attempts, *, device, stop, progress, options):
+        """Step by step, one seed after another in each; yields what `pretrain` would end with."""
+        from bench.plan import label
+
+        names = [label(config) for config in configs]
+        self.groups.append(names)
+        living = list(range(len(configs)))
+        for step in range(1, self.steps + 1):
+            self.on_step()
+            for number in living:
+                progress[number](step, self.steps, 10.0, {"loss": 1.0 / step})
+            reason = stop.check()
+            for number in list(living):
+                if names[number] in self.faults:
+                    living.remove(number)
+                    yield number, self.faults[names[number]]
+                elif reason:
+                    living.remove(number)
+                    yield number, stopped(reason, "in the middle")
+        for number in living:
+            attempts[number].log({"epoch": 1, "loss": 0.5})
+            (attempts[number].dir / "model.safetensors").write_bytes(b"weights")
+            yield number, {"metrics": {"loss": 0.5}, "steps": self.steps}
+
+    def together_speed(self, configs, data, *, device, options):
+        self.measured.append(len(configs))
+        return anything(self.speed)
 
     def probe(self, config, data, backbone_weights, attempt, *, device, stop, progress, options):
         if backbone_weights.read_bytes() != b"weights":

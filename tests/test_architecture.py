@@ -41,6 +41,8 @@ COMPUTE = {
 }
 COMPUTE |= {"accelerated", "data.batches", "evaluate", "winograd"}
 COMPUTE |= {"micro.budget", "micro.check", "micro.miniatures"}
+# Of several seeds at once.
+COMPUTE |= {"inputs", "perf.together", "stacked", "together", "together_speed"}
 # Of a probe.
 COMPUTE |= {
     "bilinear",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench.commands.words import States, Voice, counts, show_end
 from bench.data import registry as datasets
@@ -52,6 +52,7 @@ class Order:
         record: writes down what is asked for; called when the results folder is known to be usable.
         jobs: how many processes share the cells; None is this one alone.
         measure: seconds that a dry run may try cells for; 0 leaves aside what was measured before, too.
+        seeds_together: see `RunOptions`.
     """
 
     plan: Plan
@@ -73,6 +74,7 @@ class Order:
     record: Callable[[], object] = _nothing
     jobs: Jobs | None = None
     measure: float = 0.0
+    seeds_together: int | Literal["auto"] = 1
 
 
 def look(order: Order, broken: Once) -> States:
@@ -170,6 +172,7 @@ class _Place:
             "weights": dict(order.weights),
             "speed": order.speed,
             "precision": order.precision,
+            "seeds_together": order.seeds_together,
         }
 
     def _runner(

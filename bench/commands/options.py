@@ -113,6 +113,33 @@ def jobs_options(function: F) -> F:
     return function
 
 
+class _Seeds(click.ParamType):
+    name = "seeds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["auto"]:
+        if value == "auto" or isinstance(value, int):
+            return value
+        if value == "off":
+            return 1
+        if not value.isdecimal() or not 1 <= int(value) <= MOST:
+            self.fail(f"{value!r} is neither a number of seeds, 1 to {MOST}, nor auto, nor off", param, ctx)
+        return int(value)
+
+
+def together_option(function: F) -> F:
+    """--seeds-together N|auto|off."""
+    return click.option(
+        "--seeds-together",
+        type=_Seeds(),
+        default="off",
+        show_default=True,
+        metavar="N|auto|off",
+        help="Pretrain N seeds of a method at once; auto where measured steps on a GPU say that it is faster.",
+    )(function)
+
+
 def jobs_of(given: Mapping[str, Any]) -> Jobs | None:
     """How many processes, by `jobs_options`; None is this one alone.
 
@@ -120,6 +147,11 @@ def jobs_of(given: Mapping[str, Any]) -> Jobs | None:
         UsageError: the options contradict one another.
     """
     jobs, per_gpu = given["jobs"], given["jobs_per_gpu"]
+    if given.get("seeds_together", 1) != 1 and (jobs or per_gpu) is not None:
+        flag = "-j" if jobs is not None else "--jobs-per-gpu"
+        raise UsageError(
+            f"--seeds-together has one process train several seeds, {flag} several processes: leave one out"
+        )
     if per_gpu is None:
         return jobs
     if jobs is not None:
@@ -183,6 +215,8 @@ def refuse_for_slurm(given: Mapping[str, Any]) -> None:
                 f"{flag} is for cells that run here: jobs of SLURM run beside one another as it is, at most"
                 " slurm_array_parallelism of the profile at once"
             )
+    if given.get("seeds_together", 1) != 1:
+        raise UsageError("--seeds-together is for cells that run here: a job trains one seed after another")
     if not given.get("keep_going", True):
         raise UsageError(
             "--fail-fast is for cells that run here: jobs run beside one another and none waits for another's"

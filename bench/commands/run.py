@@ -19,6 +19,7 @@ from bench.commands.options import (
     json_option,
     refuse_for_slurm,
     results_option,
+    together_option,
     typed,
     user_path,
 )
@@ -158,6 +159,7 @@ def _choice(names: Any) -> click.Choice:
 )
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads a cell.")
 @jobs_options
+@together_option
 @results_option
 @data_option
 @click.option("--download", is_flag=True, help="Fetch data sets that are missing, where a program can.")
@@ -236,6 +238,7 @@ def command(**given: Any) -> int:
         ),
         jobs=jobs,
         measure=measure,
+        seeds_together=given["seeds_together"],
     )
     if where == "slurm":
         from bench.commands.dispatching import device_kind, dispatch, foresee

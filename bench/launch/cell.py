@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from bench.tiles import why_missing
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
+    from bench.together_speed import TogetherSpeed
 
 
 class TorchTrainer:
@@ -32,6 +33,20 @@ class TorchTrainer:
         from bench.train import pretrain
 
         return pretrain(*args, **options)
+
+    def pretrain_together(
+        self, *args: Any, **options: Any
+    ) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
+        """See `bench.together.pretrain_together`."""
+        from bench.together import pretrain_together
+
+        return pretrain_together(*args, **options)
+
+    def together_speed(self, *args: Any, **options: Any) -> "TogetherSpeed":
+        """See `bench.together_speed.measure`."""
+        from bench.together_speed import measure
+
+        return measure(*args, **options)
 
     def probe(self, *args: Any, **options: Any) -> dict[str, Any]:
         """See `bench.probe.probe`."""
@@ -81,6 +96,8 @@ class CellRunner:
         self.device, self.device_name, self.options = device, device_name, options
         self._broken = on_broken
         self.stopped_by: BenchError = Interrupted("interrupted")
+        # Cell id -> what its record says of the seeds it was, or was not, trained with.
+        self.together: dict[str, Mapping[str, Any]] = {}
 
     def run(self, work: Work, run: Run | None) -> Outcome:
         """Compute a cell.
@@ -95,43 +112,48 @@ class CellRunner:
         Raises:
             BrokenWeights: the pretraining that the cell needs must be made again first.
         """
-        cell = work.cell
         begun = time.monotonic()
         attempt: Attempt | None = None
         try:
-            if run is not None and run.result is None and (aside := set_broken_result_aside(run.dir)):
-                self.display.note(f"{cell.label}: a broken result.json was set aside as {aside.name}")
-            data = work.load(cell.source)
-            options, missing = self._in_force(cell, run, work.forget)
-            attempt = self._begin(work, data, options)
+            options, missing = self.in_force(work.cell, run, work.forget)
+            attempt, data = self.begin(work, run, options)
             if missing:
                 attempt.note(f"convolutions stay plain: {missing}")
-            result = self._call(cell, data, attempt, options)
-            if not attempt.finished:
-                result = attempt.finish(result)
-            return Outcome(cell, "done", "", time.monotonic() - begun, attempt.log_path, result)
+            return self.done(work, attempt, self.call(work.cell, data, attempt, options), begun)
         except BrokenWeights as error:
             if attempt is not None:
                 attempt.interrupt(str(error), type(error).__name__)
             raise
-        except (Interrupted, OutOfTime, Preempted) as error:
-            self.stopped_by = error
-            if attempt is not None:
-                attempt.interrupt(str(error), type(error).__name__)
-            return Outcome(cell, "stopped", str(error), time.monotonic() - begun)
-        except Superseded as error:
-            if attempt is not None:
-                attempt.interrupt(str(error), type(error).__name__)
-            return Outcome(cell, "elsewhere", str(error), time.monotonic() - begun)
         except Exception as error:
-            text = one_line(error)
-            # Data that cannot be read is a failure of the cell too, which must be on record where nobody watches.
-            attempt = attempt or self._record(work)
+            return self.ended(work, attempt, error, begun)
+
+    def done(self, work: Work, attempt: Attempt, result: dict[str, Any], begun: float) -> Outcome:
+        """Publish a result.
+
+        Raises:
+            Superseded: the cell is somebody else's.
+        """
+        if not attempt.finished:
+            result = attempt.finish(result)
+        return Outcome(work.cell, "done", "", time.monotonic() - begun, attempt.log_path, result)
+
+    def ended(self, work: Work, attempt: Attempt | None, error: Exception, begun: float) -> Outcome:
+        """Mark an attempt by the error that ended it; None has not begun."""
+        cell, seconds = work.cell, time.monotonic() - begun
+        if isinstance(error, (Interrupted, OutOfTime, Preempted, Superseded)):
             if attempt is not None:
-                trace = "" if isinstance(error, BenchError) else traceback.format_exc()
-                attempt.fail(text, type(error).__name__, trace)
-            log = attempt.log_path if attempt is not None else None
-            return Outcome(cell, "failed", text, time.monotonic() - begun, log)
+                attempt.interrupt(str(error), type(error).__name__)
+            if isinstance(error, Superseded):
+                return Outcome(cell, "elsewhere", str(error), seconds)
+            self.stopped_by = error
+            return Outcome(cell, "stopped", str(error), seconds)
+        text = one_line(error)
+        # Data that cannot be read is a failure of the cell too, which must be on record where nobody watches.
+        attempt = attempt or self._record(work)
+        if attempt is not None:
+            trace = "" if isinstance(error, BenchError) else "".join(traceback.format_exception(error))
+            attempt.fail(text, type(error).__name__, trace)
+        return Outcome(cell, "failed", text, seconds, attempt.log_path if attempt is not None else None)
 
     def _record(self, work: Work) -> Attempt | None:
         """An attempt that has come to nothing before it began."""
@@ -141,8 +163,14 @@ class CellRunner:
             # Then this is why the cell failed, and it is told.
             return None
 
-    def _begin(self, work: Work, data: "Dataset", options: RunOptions) -> Attempt:
-        return Attempt(
+    def begin(self, work: Work, run: Run | None, options: RunOptions) -> "tuple[Attempt, Dataset]":
+        """A new attempt at a cell, and its data set."""
+        cell = work.cell
+        if run is not None and run.result is None and (aside := set_broken_result_aside(run.dir)):
+            self.display.note(f"{cell.label}: a broken result.json was set aside as {aside.name}")
+        data = work.load(cell.source)
+        together = self.together.get(cell.id)
+        attempt = Attempt(
             self.results,
             work.cell.config,
             forget=work.forget,
@@ -153,12 +181,16 @@ class CellRunner:
                 **_switches(work.cell, options),
                 data={"name": data.name, "fingerprint": data.fingerprint},
                 **({"jobs": dict(options.jobs)} if options.jobs else {}),
+                **({"together": dict(together)} if together else {}),
             ),
             on_row=self.display.row,
             on_note=self.display.note,
         )
+        return attempt, data
 
-    def _call(self, cell: Cell, data: "Dataset", attempt: Attempt, options: RunOptions) -> dict[str, Any]:
+    def call(self, cell: Cell, data: "Dataset", attempt: Attempt, options: RunOptions) -> dict[str, Any]:
+        """Compute; gives the body of the result."""
+
         def progress(step: int, total: int, rate: float, values: dict[str, float]) -> None:
             attempt.progress(step, total, rate, values)
             self.display.step(step, total, rate, values)
@@ -189,7 +221,7 @@ class CellRunner:
             raise BrokenWeights(f"the weights of pretraining {run.id} are gone", run.dir, None)
         return run.weights, run.result
 
-    def _in_force(self, cell: Cell, run: Run | None, forget: int) -> tuple[RunOptions, str]:
+    def in_force(self, cell: Cell, run: Run | None, forget: int) -> tuple[RunOptions, str]:
         """Threads and switches of a cell: a resumed one keeps those it began with, else its bits would change.
 
         Returns:

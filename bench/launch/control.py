@@ -35,6 +35,8 @@ class RunOptions:
         precision: likewise "auto", "fp32" or "bf16".
         switches: what is in force of a pretraining; whoever runs a cell finds it from the two wishes.
         probing: likewise of a probe.
+        seeds_together: so many seeds of a method are pretrained at once; 1 is none with another, "auto" as many as
+            there are where measured steps say that it is faster.
         jobs: what is known of workers that share the machine with this one, for the provenance.
     """
 
@@ -48,6 +50,7 @@ class RunOptions:
     precision: str = "auto"
     switches: Speed = PLAIN
     probing: ProbeSpeed = PLAIN_PROBE
+    seeds_together: int | Literal["auto"] = 1
     jobs: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -1,6 +1,7 @@
 """Runs the cells of a plan in this process, one after another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +12,11 @@ from bench.files import set_aside
 from bench.launch.cell import CellRunner, TorchTrainer, Work
 from bench.launch.control import RunOptions, Stop, stopped
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Summary, Trainer, one_line
+from bench.launch.tidying import tidy_up
+from bench.launch.together import SeedsTogether
 from bench.plan import Cell, Group, Plan
 from bench.records import Once, Run, load_run, run_dir
-from bench.run_folder import CONFIG, LOG, newest_attempt, sweep, write_config
+from bench.run_folder import CONFIG, LOG, newest_attempt
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
@@ -79,6 +82,7 @@ class LocalRunner:
             self.options,
             self._broken,
         )
+        self._together: SeedsTogether | None = None
 
     def run(self, plan: Plan) -> Summary:
         """Run what is not done yet.
@@ -88,6 +92,8 @@ class LocalRunner:
         self._summary = Summary(len(plan))
         self._numbers = {cell.id: number for number, cell in enumerate(plan.cells, 1)}
         self.look_back(plan)
+        if self.options.seeds_together != 1:
+            self._together = SeedsTogether(self, self._runner, plan)
         pending = list(plan.groups)
         left: int | None = None
         try:
@@ -113,6 +119,9 @@ class LocalRunner:
             self.forgive = newest
 
     def _group(self, group: Group) -> None:
+        if self._together is not None:
+            for outcome in self._together.train(group.pretrain):
+                self._note(outcome, self._summary.outcomes.get(outcome.cell.id))
         first = self._settle(group.pretrain, None)
         for cell in group.dependents:
             try:
@@ -124,7 +133,7 @@ class LocalRunner:
     def _settle(self, cell: Cell, needs: Outcome | None) -> Outcome:
         """Bring a cell as far as it goes now, and say so."""
         known = self._summary.outcomes.get(cell.id)
-        if known is not None and (known.state != "elsewhere"):
+        if known is not None and known.state != "elsewhere":
             return known
         reason = self.stop.check()
         if reason is not None:
@@ -184,8 +193,8 @@ class LocalRunner:
     def known(self, cell: Cell) -> Outcome | None:
         """What became of a cell that needs no computing: kept, and tidied up, or failed earlier; else None."""
         known, run = self._before(cell)
-        if known is not None and run is not None and known.state == "kept" and self._untidy(cell):
-            self._sweep(cell, run)
+        if known is not None and run is not None and known.state == "kept":
+            tidy_up(cell, run, self.results, self.display.note, self._broken)
         return known
 
     def _attempt(self, cell: Cell) -> Outcome:
@@ -197,35 +206,52 @@ class LocalRunner:
             return Outcome(cell, "failed", one_line(error))
 
     def _take(self, cell: Cell) -> Outcome:
+        with self.claimed(cell) as found:
+            return found if isinstance(found, Outcome) else self._compute(cell, *found)
+
+    @contextmanager
+    def claimed(self, cell: Cell) -> Iterator[Outcome | tuple[Run | None, claims.Claim]]:
+        """Within the block a cell is this process's: what is there of it, and the claim; or why it is not."""
         if self.only is not None and cell.id not in self.only:
             run = self._run_of(cell)
             if run is not None and run.owner is not None:
-                return Outcome(cell, "elsewhere", f"{run.owner} works on it")
-            return Outcome(cell, "skipped", "another job makes it and has not")
+                yield Outcome(cell, "elsewhere", f"{run.owner} works on it")
+            else:
+                yield Outcome(cell, "skipped", "another job makes it and has not")
+            return
         if (why := self.left_out(cell)) is not None:
-            return Outcome(cell, "skipped", why)
+            yield Outcome(cell, "skipped", why)
+            return
         folder = run_dir(self.results, cell.id)
         folder.mkdir(parents=True, exist_ok=True)
         claim = claims.claim(folder, steal=self.steal)
         if isinstance(claim, claims.Owner):
-            return Outcome(cell, "elsewhere", f"{claim} works on it")
+            yield Outcome(cell, "elsewhere", f"{claim} works on it")
+            return
         try:
             if claim.freed is not None:
                 self.display.note(f"{cell.label}: taken over from {claim.freed}, {claim.why}")
             known, run = self._before(cell)
-            return known or self._compute(cell, run, claim)
+            yield known or (run, claim)
         finally:
-            self._release(cell, claim)
+            self.release(cell, claim)
 
     def _compute(self, cell: Cell, run: Run | None, claim: claims.Claim) -> Outcome:
-        number = self._numbers[cell.id]
-        self.display.cell_started(cell, number, self._summary.total)
-        forget = self.forget.get(cell.id, 0)
-        work = Work(cell, self.load, forget, claim.held)
-        outcome = self._runner.run(work, run)
-        return self._taken_over(outcome, claim) if outcome.state == "elsewhere" else outcome
+        self.started(cell)
+        return self.taken_over(self._runner.run(self.work(cell, claim), run), claim)
 
-    def _taken_over(self, outcome: Outcome, claim: claims.Claim) -> Outcome:
+    def started(self, cell: Cell) -> None:
+        """Say that a cell begins."""
+        self.display.cell_started(cell, self._numbers[cell.id], self._summary.total)
+
+    def work(self, cell: Cell, claim: claims.Claim) -> Work:
+        """What there is to do for a cell."""
+        return Work(cell, self.load, self.forget.get(cell.id, 0), claim.held)
+
+    def taken_over(self, outcome: Outcome, claim: claims.Claim) -> Outcome:
+        """An outcome; of a cell that was taken over meanwhile, what its heir has made of it."""
+        if outcome.state != "elsewhere":
+            return outcome
         cell = outcome.cell
         heir = claims.last(claim.folder)
         if heir is not None and claim.owner.former_life_of(heir):
@@ -235,35 +261,12 @@ class LocalRunner:
             return Outcome(cell, "kept", outcome.reason, result=found.result)
         return outcome
 
-    def _release(self, cell: Cell, claim: claims.Claim) -> None:
+    def release(self, cell: Cell, claim: claims.Claim) -> None:
+        """Give a cell back."""
         try:
             claim.release()
         except (OSError, RecordError) as error:
             self.display.note(f"{cell.label}: the claim could not be given back: {one_line(error)}")
-
-    def _untidy(self, cell: Cell) -> bool:
-        folder = run_dir(self.results, cell.id)
-        return claims.left(folder) or load_run(self.results, cell.id, self._broken) is None
-
-    def _sweep(self, cell: Cell, run: Run) -> None:
-        """Tidy a finished cell whose process was killed between its result and its last breath.
-
-        What attempts after that result have saved stays: whoever forces the cell may come back to it.
-        """
-        assert run.result is not None
-        folder = run_dir(self.results, cell.id)
-        try:
-            claim = claims.claim(folder)
-            if isinstance(claim, claims.Owner):
-                return
-            try:
-                sweep(folder, int(run.result["attempt"]))
-                if (said := write_config(folder, cell.config)) is not None:
-                    self.display.note(f"{cell.label}: {said}")
-            finally:
-                claim.release()
-        except (OSError, RecordError) as error:
-            self.display.note(f"{cell.label} is done; what a killed process left stays: {one_line(error)}")
 
     def _remake(self, cell: Cell, error: BrokenWeights) -> Outcome:
         """Make a pretraining again whose weights are gone or broken; what is broken is set aside."""
@@ -284,7 +287,7 @@ class LocalRunner:
                     )
                     outcome = self._compute(cell, self._run_of(cell), claim)
             finally:
-                self._release(cell, claim)
+                self.release(cell, claim)
         except (OSError, RecordError) as problem:
             outcome = Outcome(cell, "failed", one_line(problem))
         return self._note(outcome, self._summary.outcomes.get(cell.id))

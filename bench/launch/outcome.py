@@ -1,5 +1,6 @@
 """What every executor speaks: who computes a cell, who watches, what became of it."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -12,6 +13,7 @@ from bench.records import Attempt
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
+    from bench.together_speed import TogetherSpeed
 
 OutcomeState = Literal["done", "kept", "failed", "skipped", "elsewhere", "stopped"]
 
@@ -59,6 +61,26 @@ class Trainer(Protocol):
         options: RunOptions,
     ) -> dict[str, Any]:
         """Train a method; the body of its result."""
+        ...
+
+    def pretrain_together(
+        self,
+        configs: Sequence[dict[str, Any]],
+        data: "Dataset",
+        attempts: Sequence[Attempt],
+        *,
+        device: str,
+        stop: Stop,
+        progress: Sequence[Progress],
+        options: RunOptions,
+    ) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
+        """Train several seeds of a method at once; each one's number with how it ended, as soon as it has."""
+        ...
+
+    def together_speed(
+        self, configs: Sequence[dict[str, Any]], data: "Dataset", *, device: str, options: RunOptions
+    ) -> "TogetherSpeed":
+        """Measure whether that is faster than one seed after another."""
         ...
 
     def probe(
