@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from bench.commands import perf_seeds
 from bench.commands.options import data_option, json_option, typed, user_path
 from bench.errors import UsageError
 from bench.files import dumps, write_bytes
@@ -76,6 +77,9 @@ def command(ctx: click.Context, **given: Any) -> int | None:
     given = {**PRETRAIN, **PROBE, **given}
     parts = {"pretrain": _pretrain_part(given, METHODS), "probe": _probe_part(given, FREEZES)}
     return _measured(given, parts)
+
+
+command.add_command(perf_seeds.command)
 
 
 @command.command("pretrain")
