@@ -13,36 +13,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from bench.evaluations.registry import EVALUATIONS
 from bench.launch.control import RunOptions
 from bench.micro.measurement import Measurement
 from bench.micro.signature import Images, images_of, key_of_signature, signature
 from bench.plan import Cell, pretraining
 from bench.records import Once, Run, load_run
+from bench.rough import DeviceKind, rough_rates
 
-DeviceKind = Literal["cpu", "gpu"]
 # Of each kind of cell so many finished ones are averaged, and so many runs are looked at to find them.
 ENOUGH, LOOK_AT = 3, 2000
 # What a cell needs beside its images: building a network, writing a result.
 CELL_SECONDS = 1.0
 # What a job needs before its first cell: mostly importing torch from a shared file system.
 JOB_SECONDS = 20.0
-
-# Images a second at 32 pixels with the resnet9 that the paper's methods share: one thread of a server's processor,
-# and a guess of a GPU. They fall with the square of the size. Order of magnitude, no more.
-ROUGH: Mapping[str, Mapping[DeviceKind, float]] = {
-    "pretrain": {"cpu": 350.0, "gpu": 8_000.0},
-    "features": {"cpu": 3_000.0, "gpu": 50_000.0},
-    "none": {"cpu": 600.0, "gpu": 10_000.0},
-    "conv1": {"cpu": 800.0, "gpu": 12_000.0},
-    "conv1-3": {"cpu": 1_600.0, "gpu": 20_000.0},
-    "other": {"cpu": 10_000.0, "gpu": 50_000.0},
-    "evaluate": {"cpu": 250.0, "gpu": 5_000.0},
-}
-# A method that takes two phases a step, or another method's, in units of a plain autoencoder's.
-ROUGH_COST: Mapping[str, float] = {"gan": 3.0, "supervised": 0.5}
 
 Key = tuple[str, ...]
 
@@ -122,6 +107,7 @@ class Estimator:
         self.measured: dict[str, Measurement] = {}
         self.fresh: set[str] = set()
         self._factors: dict[str, float] = {}
+        self._keys: dict[str, str] = {}
         self._told: dict[str, str] = {}
         self._used: set[Key] = set()
 
@@ -164,7 +150,9 @@ class Estimator:
 
     def signature_key(self, cell: Cell) -> str:
         """By which a cell's measurement is found."""
-        return key_of_signature(signature(cell, self.images(cell)))
+        if cell.id not in self._keys:
+            self._keys[cell.id] = key_of_signature(signature(cell, self.images(cell)))
+        return self._keys[cell.id]
 
     def finished(self, cell: Cell) -> bool:
         """Whether finished cells tell what a cell will take."""
@@ -173,7 +161,7 @@ class Estimator:
     def calibrate(self, cells: Iterable[Cell]) -> None:
         """Have the rough table follow what was measured: the median ratio to it, by the kind of cell."""
         ratios: dict[str, dict[str, float]] = {}
-        for cell in cells:
+        for cell in cells if self.measured else ():
             key = self.signature_key(cell)
             if key in self.measured and _epochs(cell.config):
                 seconds = self.measured[key].seconds(cell.config, self.images(cell))
@@ -214,23 +202,8 @@ class Estimator:
         return Prediction(max(CELL_SECONDS, self._rough_seconds(cell) * factor), None, "rough")
 
     def _rough_seconds(self, cell: Cell) -> float:
-        rate = self._rough(cell)
-        return CELL_SECONDS + self.images(cell).train * (_epochs(cell.config) * rate.train + rate.features)
-
-    def _rough(self, cell: Cell) -> Rate:
-        config = cell.config
-        scale = ((config["image_size"] or 64) / 32) ** 2
-        features = 0.0
-        if config["kind"] == "pretrain":
-            row = "pretrain"
-            scale *= next((cost for part, cost in ROUGH_COST.items() if part in cell.method), 1.0)
-        elif config["kind"] == "evaluate":
-            row, known = "evaluate", EVALUATIONS.get(config["evaluation"])
-            scale *= known.cost if known is not None else 1.0
-        else:
-            row = config["freeze"] if config["freeze"] in ROUGH else "other"
-            features = 0.0 if row == "none" else scale / ROUGH["features"][self.kind]
-        return Rate(scale / ROUGH[row][self.kind], features)
+        train, features = rough_rates(cell, self.kind)
+        return CELL_SECONDS + self.images(cell).train * (_epochs(cell.config) * train + features)
 
     @property
     def basis(self) -> str:

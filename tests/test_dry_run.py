@@ -104,6 +104,19 @@ def test_the_table_and_the_totals_say_time_memory_source_hours_and_money(cache, 
     assert "by 2 processes, if they do not slow one another" in lines[-1]
 
 
+def test_many_cells_are_a_line_a_kind_and_each_one_for_a_program(cache, asked, bench):
+    line = (*LINE, "--dry-run", "--preset", "smoke", "-s", "40")
+    lines = bench(*line)[1].out.splitlines()
+    start, step = 1, STEP * 1437 / 128
+    assert lines[2].split()[:5] == ["beta-vae", "digits", "pretrain", "2", "40"]
+    assert f"40 new  {start + 2 * step:.1f} s  {40 * (start + 2 * step) / 60:.0f} min" in lines[2].replace(
+        "   ", "  "
+    )
+    assert [row.split()[2] for row in lines[2:5]] == ["pretrain", "conv1", "features"]
+    assert lines[5].startswith("120 cells: 120 new")
+    assert len(facts(bench(*line, "--json"))["cells"]) == 120
+
+
 def test_a_cell_that_is_done_costs_nothing_and_tells_what_its_like_takes(cache, asked, bench, tmp_path):
     results = tmp_path / "results"
     open_results(results)

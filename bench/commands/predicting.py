@@ -1,5 +1,6 @@
 """What `bench run --dry-run` says of time, memory and money."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,7 +11,7 @@ from bench.commands.options import counted, table, typed
 from bench.commands.words import States, Voice, cell_facts, counts
 from bench.config import schedule
 from bench.errors import UsageError
-from bench.estimate import DeviceKind, Estimator, make_estimator
+from bench.estimate import DeviceKind, Estimator, Prediction, make_estimator
 from bench.forecast import (
     Measured,
     Price,
@@ -29,6 +30,8 @@ from bench.time_left import duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 MEASURE = "10s"
+# Of more cells there is a line a kind; `--json` has them all.
+MANY = 100
 
 
 class _Price(click.ParamType):
@@ -135,12 +138,7 @@ def show_plan(order: Order, price: Price | None, say: Voice) -> int:
     estimator, measured = predict(order, plan, found, say)
     todo = to_run(order, plan, found)
     predicted = {cell.id: estimator.predict(cell) for cell in todo}
-    rows = []
-    for cell in plan.cells:
-        one = predicted.get(cell.id)
-        more = ["", "", ""] if one is None else [duration(one.seconds), in_bytes(one.memory), one.source]
-        rows.append([cell.id, found[cell.id][0], cell.label, schedule(cell.config), *more])
-    say(table(["id", "state", "cell", "epochs", "predicted", "memory", "from"], rows))
+    say(_by_kind(plan, found, predicted) if len(plan) > MANY else _by_cell(plan, found, predicted))
     say(f"{counts(plan, found)} in {order.results.absolute()}; nothing was written")
     facts = totals(order, plan, todo, estimator, measured, price, say)
     cells = [{**cell_facts(cell, found), **prediction_facts(cell, predicted)} for cell in plan.cells]
@@ -148,7 +146,37 @@ def show_plan(order: Order, price: Price | None, say: Voice) -> int:
     return 0
 
 
-def prediction_facts(cell: Cell, predicted: Mapping[str, Any]) -> dict[str, Any]:
+def _by_cell(plan: Plan, found: States, predicted: Mapping[str, Prediction]) -> str:
+    rows = []
+    for cell in plan.cells:
+        one = predicted.get(cell.id)
+        more = ["", "", ""] if one is None else [duration(one.seconds), in_bytes(one.memory), one.source]
+        rows.append([cell.id, found[cell.id][0], cell.label, schedule(cell.config), *more])
+    return table(["id", "state", "cell", "epochs", "predicted", "memory", "from"], rows)
+
+
+def _by_kind(plan: Plan, found: States, predicted: Mapping[str, Prediction]) -> str:
+    """A line for all cells that differ in their seeds alone, as far as a person sees."""
+    kinds: dict[tuple[str, ...], list[Cell]] = {}
+    for cell in plan.cells:
+        what = cell.config.get("freeze") or cell.config.get("evaluation") or "pretrain"
+        kinds.setdefault((cell.method, cell.source, what, schedule(cell.config)), []).append(cell)
+    rows = []
+    for kind, cells in kinds.items():
+        states = Counter(found[cell.id][0] for cell in cells)
+        some = [predicted[cell.id] for cell in cells if cell.id in predicted]
+        times = ["", ""]
+        if some:
+            all_ = sum(one.seconds for one in some)
+            times = [duration(all_ / len(some)), duration(all_)]
+        memory = max((one.memory for one in some if one.memory), default=None)
+        sources = "; ".join(dict.fromkeys(one.source for one in some))
+        said = ", ".join(f"{number} {state}" for state, number in states.items())
+        rows.append([*kind, said, *times, in_bytes(memory), sources])
+    return table(["method", "data set", "what", "epochs", "cells", "each", "all", "memory", "from"], rows)
+
+
+def prediction_facts(cell: Cell, predicted: Mapping[str, Prediction]) -> dict[str, Any]:
     """What is predicted of a cell, for a program; nulls of one that is not to be run."""
     one = predicted.get(cell.id)
     return {
