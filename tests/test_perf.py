@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from bench import winograd
 from bench.cli import main
 from bench.errors import UsageError
 from bench.perf import compare, shown
@@ -22,6 +23,8 @@ from bench.speed import PLAIN, Speed, choose
 from models import losses
 
 CPU = torch.device("cpu")
+# Convolutions that are computed by our own code.
+OWN = [n for n, v in vars(winograd).items() if isinstance(v, type) and issubclass(v, torch.autograd.Function)]
 SHAPE = {"batch": 4, "size": 16, "num_classes": 10}
 
 
@@ -126,11 +129,11 @@ def test_an_unknown_way_is_refused_with_the_nearest():
 
 @pytest.mark.parametrize("side", [8, 20])
 def test_images_are_repeated_to_fill_batches_and_scaled(side):
-    few = random_images(1, 10, 3)
+    few = random_images(2, 10, 3)
     some = some_images(few, 4, side)
     assert some.images.shape == (16, 3, side, side)
-    assert (some.labels[:4] == some.labels[4:8]).all()
-    assert (some_images(few, 1, 10).images == few.images).all()
+    assert (some.labels == [*few.labels, *few.labels]).all()
+    assert (some_images(few, 2, 10).images == few.images).all()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,9 @@ def test_images_are_repeated_to_fill_batches_and_scaled(side):
     [
         ("aten::mkldnn_convolution", "convolution"),
         ("autograd::engine::evaluate_function: ConvolutionBackward0", "convolution"),
-        ("_ConvolveBackward", "convolution"),
+        ("aten::conv_transpose2d", "convolution"),
+        *((name, "convolution") for name in OWN),
+        *((f"{name}Backward", "convolution") for name in OWN),
         ("aten::native_batch_norm_backward", "BN"),
         ("aten::leaky_relu_", "activation"),
         ("aten::max_pool2d_with_indices_backward", "pooling"),
@@ -150,9 +155,10 @@ def test_an_operation_has_the_kind_of_its_name(name, kind):
     assert kind_of(name) == kind
 
 
-def test_a_profile_shares_out_the_whole_step_and_leaves_the_losses_as_they_were(plain_step):
+def test_a_profile_shares_out_the_whole_step_and_leaves_the_losses_as_they_were():
+    step = make_steps("beta-vae", choose("cpu"), random_images(4, 16, 10), device=CPU, **SHAPE)
     before = dict(vars(losses))
-    shares = breakdown(plain_step.next, CPU)
+    shares = breakdown(step.next, CPU)
     assert dict(vars(losses)) == before
     assert math.isclose(sum(shares.values()), 1)
     assert {"convolution", "BN", "activation", "pooling", "Adam", "losses"} <= set(shares)
@@ -241,8 +247,11 @@ def test_without_a_spread_nothing_is_compared():
         "[]",
         "nothing",
         '{"schema": "bench perf 1"}',
+        json.dumps({**facts(), "schema": "bench perf 0"}),
+        json.dumps({**facts(), "pretrain": {"rows": []}}),
         '{"schema": "bench perf 1", "pretrain": {"rows": 3}}',
     ],
+    ids=["empty", "a list", "words", "nothing in it", "another schema", "no rows", "rows that are none"],
 )
 def test_a_file_that_is_no_measurement_is_refused_in_one_line(tmp_path, capsys, content):
     file = tmp_path / "perf.json"

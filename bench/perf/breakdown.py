@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from bench import winograd
 from models import losses
 
 STEPS = 3
 LOSSES, OTHER = "losses", "other"
 # Kind -> what its operations and their gradients are called, whichever library computes them.
 KINDS = {
-    "convolution": r"conv(olution)?\b|convolution|_convolve|_upsample(backward)?$",
+    "convolution": r"convolution|\bconv(_transpose)?[123]d\b",
     "BN": r"batch_?norm",
     "activation": r"relu|sigmoid|tanh|softplus|threshold_backward|gelu|elu",
     "pooling": r"pool|aten::mean\.pool",
@@ -29,12 +30,18 @@ KINDS = {
 }
 _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in KINDS.items()}
 _MARK = "loss: "
+# Convolutions of our own, whose operations have the names of these classes.
+_OWN = {
+    n for n, v in vars(winograd).items() if isinstance(v, type) and issubclass(v, torch.autograd.Function)
+}
 
 
 def kind_of(name: str) -> str | None:
     """The kind of an operation by its name; None of one that may belong to anything."""
     if name.startswith(_MARK):
         return LOSSES
+    if name.rpartition(" ")[2].removesuffix("Backward") in _OWN:
+        return "convolution"
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(name)), None)
 
 
