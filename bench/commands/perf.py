@@ -13,7 +13,8 @@ from bench.commands import perf_seeds
 from bench.commands.options import data_option, json_option, typed, user_path
 from bench.errors import UsageError
 from bench.files import dumps, write_bytes
-from bench.selection import select, split
+from bench.launch.device import DEVICES
+from bench.selection import freeze_points, select, split
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,7 +31,7 @@ def _shared_options(dataset: str) -> Callable[[F], F]:
         click.option(
             "-d", "--dataset", default=dataset, show_default=True, metavar="NAME", help="Of which images."
         ),
-        click.option("--device", default="auto", metavar="NAME", show_default=True),
+        click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
         click.option(
             "--precision",
             type=click.Choice(["auto", "fp32", "bf16"]),
@@ -209,7 +210,9 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
     return _Part(settings, given["rounds"], measured)
 
 
-def _probe_part(given: Mapping[str, Any], freezes: tuple[str, ...]) -> _Part:
+def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
+    freezes = tuple(select("freeze point", names, freeze_points(given.get("backbone", "resnet9"))))
+
     def measured(data: Any, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
         from bench.perf.probe import Wish, measure
 
