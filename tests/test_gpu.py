@@ -8,7 +8,10 @@ import torch
 from bench.errors import Interrupted
 from bench.launch.control import RunOptions, Stop
 from bench.speed import Speed
+from bench.together import pretrain_together
+from bench.together_speed import measure
 from bench.train import pretrain
+from tests.fake_trainer import anything
 from tests.learning import TRAINED, MemoryAttempt, noise_data, pretrain_config
 from tests.test_probe import probe_config, save_weights
 from tests.test_train import StopAfter, quiet
@@ -90,3 +93,34 @@ def test_a_captured_run_that_was_stopped_ends_as_one_that_was_not(graph, tmp_pat
     parts = run(config, tmp_path, "cuda", attempt=attempt, switches=switches)["metrics"]
     assert parts == pytest.approx(whole, rel=1e-3)
     assert not any("not captured" in note for note in attempt.notes)
+
+
+@pytest.mark.parametrize("name", ["beta-vae", "patchvae-gan-lw", "bigan", "supervised"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_seeds_together_have_the_losses_of_seeds_alone(name, precision, tmp_path):
+    configs = [pretrain_config(name, seed, epochs=2, batch_size=16, flip=True) for seed in range(3)]
+    switches = Speed(flat_update=True, precision=anything(precision))
+    attempts: Any = [MemoryAttempt(tmp_path / str(seed)) for seed in range(3)]
+    endings: Any = pretrain_together(
+        configs,
+        noise_data(),
+        attempts,
+        device="cuda",
+        stop=Stop(),
+        progress=[quiet] * 3,
+        options=RunOptions(switches=switches),
+    )
+    found = dict(endings)
+    tolerance = 0.05 if precision == "bf16" else 0.01
+    for seed, config in enumerate(configs):
+        alone = run(config, tmp_path / f"alone{seed}", "cuda", switches=switches)["metrics"]
+        for key, value in alone.items():
+            assert found[seed]["metrics"][key] == pytest.approx(value, rel=tolerance, abs=0.05), key
+
+
+def test_whether_seeds_are_faster_together_is_measured_on_the_device():
+    configs = [pretrain_config("beta-vae", seed, batch_size=16) for seed in range(3)]
+    options = RunOptions(switches=Speed(flat_update=True))
+    found = measure(configs, noise_data(), device="cuda", options=options)
+    assert found.together is not None
+    assert found.times_faster > 0

@@ -197,3 +197,8 @@ def test_a_wish_that_cannot_be_met_is_one_line(words, said, tmp_path, capsys):
     assert code == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_trained_has_no_steps_to_measure(capsys):
+    assert main(["perf", "seeds", "-m", "random"]) == 2
+    assert "random is not trained: there are no steps to measure" in capsys.readouterr().err

@@ -271,3 +271,40 @@ def test_bf16_together_is_bf16_alone_but_for_rounding(tmp_path):
         alone = run(CONFIGS[i], MemoryAttempt(tmp_path / f"alone{i}"), data=DATA, switches=speed)
         assert found[i]["metrics"]["loss"] == pytest.approx(alone["metrics"]["loss"], rel=0.02)
         assert all(t.dtype != torch.bfloat16 for t in weights(attempts[i]).values())
+
+
+def test_which_way_is_faster_is_measured_on_steps_of_both():
+    from bench.together_speed import measure
+
+    options = RunOptions(threads=1)
+    found = measure(CONFIGS[:2], DATA, device="cpu", options=options)
+    assert found.together is not None
+    assert found.times_faster == found.apart / found.together > 0
+    assert (
+        str(found)
+        == f"2 seeds together measured at {found.times_faster:.2f} of the speed of one after another"
+    )
+
+
+def test_what_cannot_be_stacked_is_measured_as_never_faster(monkeypatch):
+    from bench import stacked, together_speed
+
+    def fails(*_):
+        raise RuntimeError("vmap: it looks at a value")
+
+    monkeypatch.setattr(stacked, "train_step", fails)
+    found = together_speed.measure(CONFIGS[:2], DATA, device="cpu", options=RunOptions(threads=1))
+    assert (found.together, found.times_faster) == (None, 0.0)
+    assert str(found) == "2 seeds cannot be trained together: RuntimeError: vmap: it looks at a value"
+
+
+@pytest.mark.slow
+def test_ways_of_training_seeds_are_measured_side_by_side():
+    from bench.perf.together import APART, PROCESSES, TOGETHER, Wish, measure, rows
+
+    facts = measure(Wish("supervised", seeds=2, batch=4, size=16, rounds=2), lambda _: None)
+    assert {APART, TOGETHER, PROCESSES} <= facts["ways"].keys()
+    assert facts["ways"][APART]["times_faster"] == 1.0
+    assert all(len(t["each_round"]) == 2 and t["images_per_second"] > 0 for t in facts["ways"].values())
+    assert len(rows(facts)) == len(facts["ways"])
+    assert facts["switches_together"]["winograd"] is False
