@@ -324,3 +324,34 @@ def test_a_measurement_is_printed_kept_drawn_and_compared(tmp_path, capsys):
     assert main([*words, "--compare", str(earlier), "--json"]) == 1
     compared = json.loads(capsys.readouterr().out)["compared"]
     assert {row["verdict"] for row in compared} == {"slower"}
+
+
+def test_alone_it_measures_both_parts_and_prints_both(monkeypatch, capsys):
+    way = {
+        "seconds": 9.0,
+        "ms_a_batch": 8.0,
+        "images_per_second": 700.0,
+        "times_faster": 5.5,
+        "each_round": [5.0, 5.5, 6.0],
+    }
+    ceiling = {"matmul_flops": 57e9, "convolutions_flops": 50e9, "convolutions_images_per_second": 2000.0}
+    probed = {
+        **{"epochs": 30, "epochs_run": 3, "images": 1280, "tested": 256, "pairs": 3, "ceiling": ceiling},
+        "rows": [{"freeze": "conv1-5", "flop_per_image": 1e6, "ways": {"recomputed": way, "cached": way}}],
+    }
+    wishes = []
+    monkeypatch.setattr(
+        "bench.perf.pretrain.measure", lambda wish, tell: wishes.append(wish) or facts()["pretrain"]
+    )
+    monkeypatch.setattr("bench.perf.probe.measure", lambda wish, tell: wishes.append(wish) or probed)
+    assert main(["perf"]) == 0
+    text = capsys.readouterr().out
+    assert "patchvae-gan  no-keep-memory" in text
+    assert "5.50 (5.00–6.00)" in text
+    assert wishes[0].methods == ("beta-vae", "patchvae", "patchvae-gan")
+    assert (wishes[0].batch, wishes[0].size, wishes[0].rounds) == (128, 32, 9)
+    assert (wishes[1].freezes, wishes[1].pairs, wishes[1].images) == (
+        ("conv1-5", "conv1-3", "conv1"),
+        5,
+        1280,
+    )
