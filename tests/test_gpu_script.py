@@ -31,6 +31,7 @@ def test_every_line_of_it_is_understood(tmp_path):
         while isinstance(command, click.Group):
             command = command.get_command(context, words[0])
             words = words[1:]
+        assert command is not None, words
         # Raises where an option or its value is unknown.
         command.make_context("bench", words, resilient_parsing=False)
 
