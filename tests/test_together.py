@@ -20,7 +20,7 @@ from tests.test_train import StopAfter, quiet, rows, run
 
 SEEDS = (0, 1, 2)
 # In fp32 with Adam, after two epochs: the distance between the weights of both, as a share of the way they have gone.
-DRIFT = 0.05
+DRIFT = {"patchvae": 0.05, "bigan": 0.05, "beta-vae-gan": 0.15}
 DATA = noise_data(size=16)
 
 
@@ -107,7 +107,7 @@ def test_in_fp32_with_adam_they_drift_from_runs_apart_by_rounding(name, flat, tm
         assert [row.keys() for row in fused[i].rows] == [row.keys() for row in attempt.rows]
         method = make_method(name, i, size=16)
         begin, end = flat_vector(method.state_dict(), method), flat_vector(weights(attempt), method)
-        assert (flat_vector(weights(fused[i]), method) - end).norm() <= DRIFT * (end - begin).norm()
+        assert (flat_vector(weights(fused[i]), method) - end).norm() <= DRIFT[name] * (end - begin).norm()
 
 
 CONFIGS = [config("supervised", seed) for seed in SEEDS]
