@@ -275,6 +275,7 @@ def test_a_measurement_is_read_back(tmp_path):
         (["pretrain", "-m", "random"], "random takes no training step"),
         (["probe", "--probes", "conv9"], "unknown freeze point 'conv9': did you mean 'conv1'?"),
         (["pretrain", "--device", "gpu"], "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
+        (["seeds", "--device", "gpu"], "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
         (["pretrain", "-d", "digts"], "unknown data set 'digts': did you mean 'digits'?"),
         (["pretrain", "--compare", "nowhere.json"], "nowhere.json cannot be read: No such file"),
         (["--threads", "2", "pretrain"], "--threads belongs behind the part"),

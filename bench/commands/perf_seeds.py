@@ -7,6 +7,7 @@ import click
 from bench.commands.options import json_option, table
 from bench.errors import UsageError
 from bench.files import dumps
+from bench.launch.device import DEVICES
 from bench.selection import select
 
 
@@ -30,7 +31,7 @@ from bench.selection import select
 @click.option(
     "--size", type=click.IntRange(16), default=32, show_default=True, metavar="N", help="Pixels a side."
 )
-@click.option("--device", default="auto", metavar="NAME", show_default=True)
+@click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True)
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N")
 @json_option
 def command(as_json: bool, names: tuple[str, ...], **given: Any) -> int:
