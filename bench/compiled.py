@@ -18,12 +18,20 @@ class NoCompiler(Exception):
 
 
 def cache_folder() -> Path:
-    """Where compiled code is kept: `BENCH_CACHE`, else the user's cache."""
+    """Where compiled code is kept: `BENCH_CACHE`, else the user's cache.
+
+    Raises:
+        FileNotFoundError: the user has no home.
+    """
     given = os.environ.get("BENCH_CACHE")
     if given:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "bench"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "bench"
+    except RuntimeError as error:
+        # A user whom the machine does not know, as in some containers.
+        raise FileNotFoundError(f"{error} BENCH_CACHE may name a folder for what is compiled") from error
 
 
 def compiler() -> Path:
@@ -68,17 +76,26 @@ def load_library(name: str, source: str) -> ctypes.CDLL:
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         target = folder / f"{name}-{key}.so"
-        if not target.exists():
-            with tempfile.TemporaryDirectory(dir=folder) as work:
-                code, made = Path(work, f"{name}.c"), Path(work, f"{name}.so")
-                code.write_text(source)
-                line = [path, *FLAGS, code, "-o", made]
-                # One pipe and no limit of time: then nothing waits by the clock, which may be wrong.
-                done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-                if done.returncode:
-                    raise NoCompiler(f"{path} fails: {done.stdout.strip()[:200]}")
-                # Several processes may compile at once; each puts a whole file in place.
-                made.replace(target)
+        if target.exists():
+            try:
+                return ctypes.CDLL(str(target))
+            except OSError:
+                # Cut short by a power cut, say: it is made anew.
+                target.unlink(missing_ok=True)
+        _compile(path, name, source, target)
         return ctypes.CDLL(str(target))
     except (OSError, subprocess.SubprocessError) as error:
         raise NoCompiler(str(error)) from error
+
+
+def _compile(path: Path, name: str, source: str, target: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=target.parent) as work:
+        code, made = Path(work, f"{name}.c"), Path(work, f"{name}.so")
+        code.write_text(source)
+        line = [path, *FLAGS, code, "-o", made]
+        # One pipe and no limit of time: then nothing waits by the clock, which may be wrong.
+        done = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode:
+            raise NoCompiler(f"{path} fails: {done.stdout.strip()[:200]}")
+        # Several processes may compile at once; each puts a whole file in place.
+        made.replace(target)

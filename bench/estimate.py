@@ -112,7 +112,7 @@ class Estimator:
         self._used: set[Key] = set()
 
     def learn(self, run: Run) -> None:
-        """Take a finished run into account; one that is not, or ran on another device, tells nothing."""
+        """Take a finished run into account; one of another device, or one trained with other seeds, tells nothing."""
         result, config = run.result, run.config
         epochs = _epochs(config)
         if result is None or not epochs:
@@ -120,7 +120,8 @@ class Estimator:
         key = key_of(config)
         if len(self.rates.get(key, ())) >= ENOUGH:
             return
-        if where_run(run) != self.kind:
+        if where_run(run) != self.kind or len((run.provenance.get("together") or {}).get("seeds", ())) > 1:
+            # What a cell took of a group's time and memory is not what it takes alone.
             return
         try:
             seconds = float(result["seconds"])

@@ -45,10 +45,10 @@ def source_root() -> Path:
 
 
 def hash_source(root: Path) -> str:
-    """SHA-256, 16 digits, of the Python files of `bench` and `models` below a folder."""
+    """SHA-256, 16 digits, of the files in Python and C of `bench` and `models` below a folder."""
     total = hashlib.sha256()
     for package in ("bench", "models"):
-        for path in sorted((root / package).rglob("*.py")):
+        for path in sorted(p for p in (root / package).rglob("*") if p.suffix in (".py", ".c")):
             total.update(path.relative_to(root).as_posix().encode())
             total.update(path.read_bytes())
     return total.hexdigest()[:16]
@@ -56,7 +56,7 @@ def hash_source(root: Path) -> str:
 
 @functools.cache
 def source_hash() -> str:
-    """SHA-256, 16 digits, of the Python files of `bench` and `models`."""
+    """SHA-256, 16 digits, of the files in Python and C of `bench` and `models`."""
     return hash_source(source_root())
 
 

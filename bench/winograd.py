@@ -56,13 +56,13 @@ class Form:
         # Dimensions behind the one that was split have moved by one.
         at = [d + (d > out) for d in (rows, cols, into)]
         taps = taps.permute(at[0], at[1], out, at[2], out + 1)
-        products = torch.empty(self.products * self.parts, *taps.shape[2:])
+        products = _empty(self.products * self.parts, *taps.shape[2:])
         self._map("filters", taps.contiguous(), products, products[0].numel())
         return products
 
     def weight_grad(self, grad: Float[Tensor, "products in out"], weight: Tensor) -> Tensor:
         """The gradient of a weight from that of its transforms."""
-        taps = torch.empty([weight.shape[d] for d in self.order])
+        taps = _empty(*(weight.shape[d] for d in self.order))
         self._map("taps_of", grad, taps, grad[0].numel())
         return taps.permute([self.order.index(d) for d in range(4)])
 
@@ -76,7 +76,11 @@ UPSAMPLE = Form("two", 25, 4, 2, (2, 3, 0, 1))
 
 
 def _image(n: int, c: int, h: int, w: int) -> Tensor:
-    return torch.empty(n, c, h, w, memory_format=torch.channels_last)
+    return _empty(n, h, w, c).permute(0, 3, 1, 2)
+
+
+def _empty(*shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
 def _call(word: str, form: Form, tensors: Sequence[Tensor | None], x: Tensor, k: int) -> None:
@@ -91,14 +95,14 @@ def _call(word: str, form: Form, tensors: Sequence[Tensor | None], x: Tensor, k:
     sizes = (h, w, c, k, count)
     size = getattr(library(), f"work_{form.name}")
     size.restype = ctypes.c_long
-    work = torch.empty(threads * size(*map(ctypes.c_long, sizes)))
+    work = _empty(threads * size(*map(ctypes.c_long, sizes)))
     pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in (*tensors, work)]
     numbers = [ctypes.c_long(number) for number in (n, *sizes, threads)]
     getattr(library(), f"{word}_{form.name}")(*pointers, *numbers)
 
 
 def _products(form: Form, x: Tensor, k: int) -> Float[Tensor, "threads products in out"]:
-    return torch.empty(_threads(x), form.products * form.parts, x.shape[1], k)
+    return _empty(_threads(x), form.products * form.parts, x.shape[1], k)
 
 
 def _summed(parts: Float[Tensor, "threads products in out"]) -> Float[Tensor, "products in out"]:
@@ -127,8 +131,11 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         form: Form = ctx.form
         x, weight = ctx.saved_tensors
-        dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
         for_x, for_weight = ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled():
+            transposed = form is UPSAMPLE
+            return *_plainly(grad_outputs[0], x, weight, form.step, transposed, for_x, for_weight), None
+        dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
         k = weight.shape[form.order[3]]
         filters = form.panels(weight, backwards=True) if for_x else None
         dx = _image(*x.shape) if for_x else None
@@ -152,6 +159,8 @@ class _Strided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _plainly(grad_outputs[0], x, weight, 2, False, *ctx.needs_input_grad)
         dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
         c = x.shape[1]
         dx = dw = None
@@ -165,26 +174,40 @@ class _Strided(torch.autograd.Function):
         return dx, dw
 
 
-def _fits(x: Tensor, multiple: int = TILE) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and not any(s % multiple for s in x.shape[-2:])
+def _plainly(
+    dy: Tensor, x: Tensor, weight: Tensor, stride: int, transposed: bool, for_x: bool, for_weight: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Both gradients by torch, which can be differentiated again: a penalty of a gradient's norm wants that."""
+    mask = [for_x, for_weight, False]
+    dx, dw, _ = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, [stride] * 2, [1, 1], [1, 1], transposed, [0, 0], 1, mask
+    )
+    return dx, dw
+
+
+def _fits(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, multiple: int = TILE) -> bool:
+    if torch.is_autocast_enabled("cpu") or x.dim() != 4 or not len(x):
+        return False
+    plain = any(t.dtype != torch.float32 or t.device.type != "cpu" for t in (x, layer.weight))
+    return not plain and not any(side % multiple for side in x.shape[-2:])
 
 
 def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    if not _fits(x) or torch.is_autocast_enabled("cpu"):
+    if not _fits(layer, x):
         return nn.Conv2d.forward(layer, x)
     y: Any = _Products.apply(x, layer.weight, CONVOLVE)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
 def _upsample(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    if not _fits(x) or torch.is_autocast_enabled("cpu"):
+    if not _fits(layer, x):
         return nn.ConvTranspose2d.forward(layer, x)
     y: Any = _Products.apply(x, layer.weight, UPSAMPLE)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
 def _stride(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    if not _fits(x, 2 * TILE) or torch.is_autocast_enabled("cpu"):
+    if not _fits(layer, x, 2 * TILE):
         return nn.Conv2d.forward(layer, x)
     y: Any = _Strided.apply(x, layer.weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)

@@ -269,3 +269,17 @@ def test_the_real_process_measures_a_cell_and_writes_nothing_but_its_cache(tmp_p
     assert probe["predicted_memory_bytes"] > 100e6
     assert {path.name for path in tmp_path.iterdir()} == {"cache", "tmp"}
     assert not list((tmp_path / "tmp").glob("bench-*"))
+
+
+@pytest.mark.parametrize(
+    ("ending", "why"),
+    [
+        ("os.kill(os.getpid(), 9)", "the process that measures ended by signal 9"),
+        ("sys.exit('no room')", "no room"),
+        ("sys.exit(0)", ""),
+    ],
+)
+def test_why_the_process_that_measures_ended_is_told_even_when_it_had_begun(ending, why):
+    ready = json.dumps({"ready": 1, "device": "x"})
+    code = f"import os, sys; sys.stdin.readline(); print({ready!r}, flush=True); {ending}"
+    assert ask({}, 5.0, command=[sys.executable, "-c", code]).why == why

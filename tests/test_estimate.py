@@ -57,6 +57,14 @@ def test_other_methods_and_other_devices_tell_nothing(results):
     assert "rough guess" in estimator.basis
 
 
+@pytest.mark.parametrize(("seeds", "tells"), [([0, 1, 2], False), ([0], True)])
+def test_a_cell_that_was_trained_with_other_seeds_tells_nothing(seeds, tells, results):
+    finished(results, plan([0], "smoke").groups[0].pretrain, 0.01, together={"seeds": seeds, "why": ""})
+    cell = plan([7]).groups[0].pretrain
+    estimator = make_estimator(results, [cell], "cpu")
+    assert ("finished cell" in estimator.predict(cell).source) is tells
+
+
 def test_a_job_with_a_gpu_that_torch_does_not_see_tells_of_jobs_with_a_gpu(results):
     finished(results, plan([0], "smoke").groups[0].pretrain, 0.01, scheduler={"gpus": "0"})
     cell = plan([7]).groups[0].pretrain

@@ -105,6 +105,45 @@ def test_a_seed_that_another_process_works_on_is_left_to_it(tmp_path):
     held.release()
 
 
+def test_of_seeds_begun_otherwise_those_that_agree_are_trained_together_and_the_other_is_free(tmp_path):
+    """Seed 0 began on seven threads: whoever is free may take it while the others are trained."""
+    stop, begins = Stop(), FakeTrainer()
+    begins.on_step = stop.request
+    run(PLAN, tmp_path, begins, stop, options=RunOptions(threads=7))
+    assert [label for label in begins.calls if label in BETA] == BETA[:1]
+    free, trainer = [], FakeTrainer()
+
+    def look():
+        if not trainer.groups or free:
+            return
+        claim = claims.claim(run_dir(tmp_path, CELLS[BETA[0]].id))
+        free.append(isinstance(claim, claims.Claim))
+        if isinstance(claim, claims.Claim):
+            claim.release()
+
+    trainer.on_step = look
+    options = RunOptions(threads=None, seeds_together=3)
+    assert run(PLAN, tmp_path, trainer, options=options)[0].exit_code == 0
+    assert trainer.groups == [BETA[1:]]
+    assert free == [True]
+    alone = of(tmp_path, BETA[0]).provenance
+    assert alone["together"] == {"seeds": [0], "why": "it was not free, or was begun otherwise"}
+    assert alone["threads"] == 7
+    assert of(tmp_path, BETA[1]).provenance["together"]["seeds"] == [1, 2]
+
+
+def test_a_seed_whose_siblings_are_all_elsewhere_is_recorded_as_trained_alone(tmp_path):
+    folders = [run_dir(tmp_path, CELLS[label].id) for label in BETA[1:]]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    held = [anything(claims.claim(folder)) for folder in folders]
+    together(tmp_path, FakeTrainer())
+    why = "no other seed was free to be trained with it"
+    assert of(tmp_path, BETA[0]).provenance["together"] == {"seeds": [0], "why": why}
+    for claim in held:
+        claim.release()
+
+
 def test_a_seed_that_is_taken_over_meanwhile_is_its_heirs_and_the_others_finish(tmp_path):
     trainer = FakeTrainer({BETA[2]: Superseded("taken over")})
     summary, watcher = together(tmp_path, trainer)

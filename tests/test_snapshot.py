@@ -44,6 +44,16 @@ def test_a_copy_has_what_the_packages_have_and_nothing_else(tmp_path):
     assert hash_source(copy) == hash_source(ROOT)
 
 
+@pytest.mark.parametrize("name", ["bench/panels.c", "bench/winograd.py", "models/losses.py"])
+def test_a_source_is_another_when_a_file_that_decides_numbers_is(name, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(snapshot.take(tmp_path), copy)
+    path = copy / name
+    path.chmod(0o644)
+    path.write_text(path.read_text() + "\n")
+    assert hash_source(copy) != hash_source(ROOT)
+
+
 def test_what_runs_from_a_copy_says_the_commit_that_was_submitted(tmp_path):
     copy = snapshot.take(tmp_path)
     told = subprocess.run(

@@ -1,5 +1,6 @@
 """Convolutions with fewer products are the same convolutions: values, both gradients, and what trains on them."""
 
+import copy
 from fractions import Fraction
 
 import numpy as np
@@ -120,6 +121,42 @@ def test_gradients_that_are_not_wanted_are_not_computed(compiled):
         assert torch.equal(torch.autograd.grad(fast(image.detach()).square().sum(), weight)[0], whole[1])
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_penalty_of_a_gradients_norm_has_the_plain_layers_gradient(name, compiled):
+    """The second derivative, as of R1 or a WGAN's penalty."""
+    layer, side = LAYERS[name]
+    sides = (side, side) if isinstance(side, int) else side
+    torch.manual_seed(0)
+    plain = nn.Sequential(type(layer)(**_arguments(layer)), nn.Softplus())
+    fast = copy.deepcopy(plain)
+    assert replace_convolutions(fast) == 1
+    data, found = torch.randn(2, layer.in_channels, *sides), []
+    for net in (plain, fast):
+        image = data.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(net(image).sum(), image, create_graph=True)
+        found.append(torch.autograd.grad(slope.square().sum(), (image, *net.parameters())))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * one.abs().max().item())
+
+
+@pytest.mark.parametrize("change", ["no images", "double weight", "no batch", "double by default"])
+def test_what_c_cannot_take_is_left_to_torch(change, compiled):
+    layer = nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1))
+    image = torch.randn(2, 16, 8, 8)
+    plain = copy.deepcopy(layer)
+    replace_convolutions(layer)
+    if change == "double weight":
+        with pytest.raises(RuntimeError):
+            layer.double()(image)
+        return
+    image = image[:0] if change == "no images" else image[0] if change == "no batch" else image
+    torch.set_default_dtype(torch.float64 if change == "double by default" else torch.float32)
+    try:
+        torch.testing.assert_close(layer(image), plain(image), atol=1e-5, rtol=1e-4)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def _arguments(layer):
     names = ("in_channels", "out_channels", "kernel_size", "stride", "padding")
     return {**{n: getattr(layer, n) for n in names}, "bias": layer.bias is not None}
@@ -217,3 +254,24 @@ def test_a_library_is_compiled_once(tmp_path, monkeypatch, compiled):
     begun = made.stat().st_mtime_ns
     load_library("two", "int two(void) { return 2; }")
     assert made.stat().st_mtime_ns == begun
+
+
+def test_a_library_that_was_cut_short_is_made_anew(tmp_path, monkeypatch, compiled):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    assert load_library("three", "int three(void) { return 3; }").three() == 3
+    (made,) = tmp_path.iterdir()
+    # A file of its own: the process that loaded the first goes on with that.
+    made.unlink()
+    made.write_bytes(b"cut")
+    assert load_library("three", "int three(void) { return 3; }").three() == 3
+
+
+def test_a_user_without_a_home_computes_plainly(monkeypatch, compiled):
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("BENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pathlib.Path.home", nobody)
+    with pytest.raises(NoCompiler, match="BENCH_CACHE may name a folder"):
+        load_library("five", "int five(void) { return 5; }")

@@ -1,7 +1,7 @@
 """Has pretrainings that differ in their seed alone computed at once, each in its own attempt under its own claim."""
 
 import time
-from collections.abc import Iterator
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -62,12 +62,26 @@ class SeedsTogether:
             return []
         group = self._siblings(cell)
         self._looked_at |= {one.id for one in group}
-        if len(group) < 2 or not self._worthwhile(group):
+        if len(group) < 2:
+            return []
+        together, why = self._worthwhile(group)
+        if not together:
+            self._say(group, f"one after another: {why}")
+            self._apart(group, why)
             return []
         with ExitStack() as held:
-            seeds = list(self._claim(group, held))
-            if len(seeds) > 1:
-                self._compute(seeds)
+            seeds = self._claim(group, held)
+            if len(seeds) < 2:
+                self._apart(group, "no other seed was free to be trained with it")
+                return []
+            chosen = [seed.cell for seed in seeds]
+            self._apart(
+                [one for one in group if one not in chosen], "it was not free, or was begun otherwise"
+            )
+            self._say(chosen, f"together: {why}")
+            for one in chosen:
+                self._cells.together[one.id] = _facts(chosen, why)
+            self._compute(seeds)
         # Whoever notes a failure or a stop may end there.
         ended = [seed.outcome for seed in seeds if seed.outcome is not None]
         return sorted(ended, key=lambda outcome: LAST.get(outcome.state, 0))
@@ -94,21 +108,22 @@ class SeedsTogether:
             # It is said when its own turn comes.
             return False
 
-    def _worthwhile(self, group: list[Cell]) -> bool:
-        """Whether they are to be trained together; kept for their records, with the reason."""
-        runner, seeds = self._runner, [one.config["seed"] for one in group]
-        if runner.options.seeds_together != "auto":
-            together, why = True, "as asked"
-        elif runner.device == "cpu":
-            together, why = False, "on a processor one seed after another is faster (docs/performance.md)"
-        else:
-            together, why = self._measured(group)
-        names = ", ".join(map(str, seeds))
-        what = f"{group[0].label}: seeds {names} "
-        runner.display.note(f"{what}{'together' if together else 'one after another'}: {why}")
+    def _worthwhile(self, group: list[Cell]) -> tuple[bool, str]:
+        """Whether they are to be trained together, and why."""
+        if self._runner.options.seeds_together != "auto":
+            return True, "as asked"
+        if self._runner.device == "cpu":
+            return False, "on a processor one seed after another is faster (docs/performance.md)"
+        return self._measured(group)
+
+    def _say(self, group: list[Cell], how: str) -> None:
+        names = ", ".join(str(one.config["seed"]) for one in group)
+        self._runner.display.note(f"{group[0].label}: seeds {names} {how}")
+
+    def _apart(self, group: list[Cell], why: str) -> None:
+        """Have the records of cells say that each was trained alone, and why."""
         for one in group:
-            self._cells.together[one.id] = _facts(group if together else [one], why)
-        return together
+            self._cells.together[one.id] = _facts([one], why)
 
     def _measured(self, group: list[Cell]) -> tuple[bool, str]:
         alike = {**group[0].config, "seed": None, "train": {**group[0].config["train"], "epochs": None}}
@@ -170,9 +185,11 @@ class SeedsTogether:
         begun, attempt = time.monotonic(), seed.attempt
         assert attempt is not None
         assert data is not None
-        attempt.note(f"{seed.cell.label}: trained alone: {why}")
-        attempt.add_provenance(together=_facts([seed.cell], str(why)), speed=seed.options.switches.as_json())
         try:
+            attempt.note(f"{seed.cell.label}: trained alone: {why}")
+            attempt.add_provenance(
+                together=_facts([seed.cell], str(why)), speed=seed.options.switches.as_json()
+            )
             ending: dict[str, Any] | Exception = self._cells.call(seed.cell, data, attempt, seed.options)
         except Exception as error:
             ending = error
@@ -206,25 +223,30 @@ class SeedsTogether:
         if seed.outcome.state == "failed" and runner.fail_fast:
             runner.stop.request()
 
-    def _claim(self, group: list[Cell], held: ExitStack) -> Iterator[_Seed]:
-        first: RunOptions | None = None
+    def _claim(self, group: list[Cell], held: ExitStack) -> list[_Seed]:
+        """Claim those that are free; of them the most that are computed alike stay claimed."""
+        claimed: list[tuple[_Seed, object]] = []
         for cell in group:
             try:
                 found = held.enter_context(self._runner.claimed(cell))
+                if isinstance(found, Outcome):
+                    continue
+                run, claim = found
+                work = self._runner.work(cell, claim)
+                options, _ = self._cells.in_force(cell, run, work.forget)
             except (OSError, RecordError):
                 # It is said when its own turn comes.
                 continue
-            if isinstance(found, Outcome):
-                continue
-            run, claim = found
-            work = self._runner.work(cell, claim)
-            options, _ = self._cells.in_force(cell, run, work.forget)
-            switches = stacked(options.switches)
-            first = first or replace(options, switches=switches)
-            if (options.threads, switches) != (first.threads, first.switches):
-                # Begun otherwise, it goes on by itself.
-                continue
-            yield _Seed(cell, claim, work, run, options)
+            alike = options.threads, stacked(options.switches)
+            claimed.append((_Seed(cell, claim, work, run, options), alike))
+        if not claimed:
+            return []
+        most = Counter(alike for _, alike in claimed).most_common(1)[0][0]
+        for seed, alike in claimed:
+            if alike != most:
+                # Begun otherwise, it goes on by itself, here or elsewhere.
+                self._runner.release(seed.cell, seed.claim)
+        return [seed for seed, alike in claimed if alike == most]
 
 
 def _facts(group: list[Cell], why: str) -> dict[str, Any]:

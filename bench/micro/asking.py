@@ -1,5 +1,6 @@
 """Has miniatures run in a process of its own, within a budget of seconds, and keeps what they tell. No torch."""
 
+import contextlib
 import json
 import os
 import queue
@@ -81,12 +82,13 @@ def ask(
     ):
         threading.Thread(target=_listen, args=(process.stdout, lines.put), daemon=True).start()
         errors: list[str] = []
-        threading.Thread(target=_listen, args=(process.stderr, errors.append), daemon=True).start()
+        hears = threading.Thread(target=_listen, args=(process.stderr, errors.append), daemon=True)
+        hears.start()
+        end = begun + START_SECONDS
         try:
             assert process.stdin is not None
             process.stdin.write(json.dumps({**request, "seconds": seconds, "folder": folder}) + "\n")
             process.stdin.flush()
-            end = begun + START_SECONDS
             while (line := _next(lines, end - time.monotonic())) is not None:
                 row = json.loads(line)
                 if row.get("ready"):
@@ -104,11 +106,17 @@ def ask(
         finally:
             if time.monotonic() >= begun + START_SECONDS and not answer.device:
                 answer.why = f"it was not ready after {START_SECONDS:.0f} s"
+            # One that has said all, or failed, ends by itself; one that takes too long is killed: that is no fault.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(2.0 if time.monotonic() < end else 0.0)
+            code = process.returncode
             process.kill()
             process.wait()
+        hears.join(1.0)
         said = [line.strip() for line in errors if line and line.strip()]
-        if not answer.why and not answer.device:
-            answer.why = said[-1] if said else "the process that measures ended"
+        if code or (not answer.why and not answer.device):
+            ended = f"the process that measures ended by signal {-code}" if code and code < 0 else ""
+            answer.why = ended or (said[-1] if said else "the process that measures ended")
     answer.seconds = time.monotonic() - ready if answer.device else 0.0
     return answer
 
