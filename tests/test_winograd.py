@@ -257,13 +257,16 @@ def test_a_library_is_compiled_once(tmp_path, monkeypatch, compiled):
 
 
 def test_a_library_that_was_cut_short_is_made_anew(tmp_path, monkeypatch, compiled):
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    monkeypatch.setenv("BENCH_CACHE", str(whole))
     assert load_library("three", "int three(void) { return 3; }").three() == 3
-    (made,) = tmp_path.iterdir()
-    # A file of its own: the process that loaded the first goes on with that.
-    made.unlink()
-    made.write_bytes(b"cut")
+    (made,) = whole.iterdir()
+    # In another folder: by its path a process knows what it has loaded, and would not look at the file.
+    cut.mkdir()
+    (cut / made.name).write_bytes(b"cut")
+    monkeypatch.setenv("BENCH_CACHE", str(cut))
     assert load_library("three", "int three(void) { return 3; }").three() == 3
+    assert (cut / made.name).stat().st_size > 1000
 
 
 def test_a_user_without_a_home_computes_plainly(monkeypatch, compiled):
