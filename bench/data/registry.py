@@ -18,7 +18,7 @@ from bench.errors import DataError, UsageError, choice_error
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
 
-__all__ = ["DATASETS", "DatasetSpec", "describe", "download", "identity", "load", "locate", "spec"]
+__all__ = ["DATASETS", "DatasetSpec", "describe", "download", "find", "identity", "load", "locate", "spec"]
 
 MIN_SIDE = 8  # the stride of resnet9: fewer pixels leave no feature
 MAX_SIDE = 65_535  # of a JPEG file
@@ -153,6 +153,16 @@ def spec(name: str) -> DatasetSpec:
     return DATASETS[name]
 
 
+def find(name: str, root: Path | None) -> Source:
+    """What the reader of a data set finds, of a fraction that of the whole; nothing is decoded.
+
+    Raises:
+        UsageError: no such data set.
+        DataError: it is not there; says what to download from where into which folder.
+    """
+    return _find(spec(split_fraction(name)[0]), root)
+
+
 def locate(name: str, root: Path | None) -> dict[str, Any]:
     """Find a data set without decoding anything: {"name", "where", "files"}.
 
@@ -160,7 +170,7 @@ def locate(name: str, root: Path | None) -> dict[str, Any]:
         UsageError: no such data set.
         DataError: it is not there or not whole; says what to download from where into which folder.
     """
-    source = _find(spec(split_fraction(name)[0]), root)
+    source = find(name, root)
     files = source.list_files()
     return {"name": name, "where": None if source.where is None else str(source.where), "files": len(files)}
 
@@ -238,7 +248,7 @@ def describe(name: str, root: Path | None) -> dict[str, Any]:
         )
     }
     try:
-        where = _find(row, root).where
+        where = find(name, root).where
     except DataError as error:
         return facts | {"found": False, "where": None, "problem": str(error)}
     return facts | {"found": True, "where": None if where is None else str(where), "problem": None}
