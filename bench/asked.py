@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.broken import warn
-from bench.data.folders import PREFIX
+from bench.data.names import absolute_source
 from bench.errors import RecordError
 from bench.files import clear_left_behind, plain, set_aside, write_bytes
 from bench.plan import Cell, Plan, Selection
@@ -68,13 +68,6 @@ class Tables:
 def asked_dir(results: Path) -> Path:
     """Where the plans are kept."""
     return results / FOLDER
-
-
-def absolute_source(name: str) -> str:
-    """A data set's name that means the same from every folder: the path of a `folder:` made absolute."""
-    if not name.startswith(PREFIX):
-        return name
-    return PREFIX + os.path.abspath(os.path.expanduser(name.removeprefix(PREFIX)))  # noqa: PTH100, PTH111
 
 
 def record(

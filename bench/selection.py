@@ -24,7 +24,7 @@ def split(texts: Iterable[str]) -> list[str]:
 
 
 def select(
-    what: str, texts: Sequence[str], allowed: Iterable[str], open_prefix: str | None = None
+    what: str, texts: Sequence[str], allowed: Iterable[str], open_prefix: str | tuple[str, ...] = ()
 ) -> list[str]:
     """The names that a selection means, each once, in the order in which they are named.
 
@@ -32,7 +32,7 @@ def select(
         what: what they are, for the error.
         texts: names with commas, `all`, globs; `!x` takes out what x means.
         allowed: every name there is.
-        open_prefix: names that begin so are taken as they are ("folder:"), and so are fractions of data sets.
+        open_prefix: names that begin so ("folder:") are taken as they are, and so are fractions of data sets.
 
     Raises:
         UsageError: a name or a glob that means nothing, or nothing is left.

@@ -100,7 +100,7 @@ PROTOCOL_SETTINGS: dict[str, dict[str, Any]] = {
     "reference": {"annealing": "compounded", "elbo_twice": True},
 }
 
-# What a data set changes: ImageNet's PatchVAE has 64 parts of 16 dimensions.
+# What a data set changes: ImageNet's PatchVAE has 64 parts of 16 dimensions. A part of it, `imagenet:PATH`, too.
 DATASET_SETTINGS: dict[str, dict[str, Any]] = {"imagenet": {"num_parts": 64, "part_dim": 16}}
 
 
@@ -139,7 +139,7 @@ def resolve_config(name: str, dataset: str = "", protocol: str = "paper", **over
     """
     row = spec(name)
     known = {f.name for f in dataclasses.fields(row.config_cls)}
-    layers = (row.options, DATASET_SETTINGS.get(dataset, {}), PROTOCOL_SETTINGS[protocol])
+    layers = (row.options, DATASET_SETTINGS.get(dataset.partition(":")[0], {}), PROTOCOL_SETTINGS[protocol])
     settings = {k: v for layer in layers for k, v in layer.items() if k in known}
     unknown = set(overrides) - set(setting_names(name))
     if unknown:

@@ -1,13 +1,11 @@
 """The tests that the flags of a selection put a known cell to. `bench.commands.selecting` applies them."""
 
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import Any
 
-from bench.asked import absolute_source
 from bench.data import registry as datasets
-from bench.data.folders import PREFIX, split_size
 from bench.data.fractions import FRACTION, split_fraction, typed_name
+from bench.data.names import absolute_source, known_name
 from bench.errors import UsageError
 from bench.evaluations.registry import EVALUATIONS, NONE
 from bench.plan import Cell, pretraining
@@ -128,8 +126,7 @@ def _values(known: Mapping[str, Known], key: Callable[[Known], str]) -> dict[str
 def _identity(name: str) -> str:
     """The name by which a configuration knows a data set."""
     whole, fraction = split_fraction(name)
-    known = PREFIX + Path(split_size(whole)[0]).name if whole.startswith(PREFIX) else whole
-    return typed_name({"name": known, FRACTION: fraction})
+    return typed_name({"name": known_name(whole), FRACTION: fraction})
 
 
 def _on_datasets(texts: tuple[str, ...], known: Mapping[str, Known]) -> Test:
@@ -138,7 +135,7 @@ def _on_datasets(texts: tuple[str, ...], known: Mapping[str, Known]) -> Test:
         if name != "all" and not set("*?[!") & set(name):
             datasets.spec(name)
     there = _values(known, lambda one: one.cell.source)
-    names = select("data set", texts, {**datasets.DATASETS, **there}, PREFIX)
+    names = select("data set", texts, {**datasets.DATASETS, **there}, datasets.open_prefixes())
     sources = {absolute_source(name) for name in names}
     identities = {_identity(name) for name in names}
 

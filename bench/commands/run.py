@@ -77,7 +77,7 @@ def _choice(names: Any) -> click.Choice:
     metavar="NAMES",
     default=("digits",),
     show_default="digits",
-    help="Data sets; folder:PATH is your own.",
+    help="Data sets; folder:PATH is your own, imagenet:PATH a part of one in its layout.",
 )
 @click.option(
     "-s",
@@ -264,7 +264,7 @@ def _selection(given: Mapping[str, Any]) -> Selection:
         # A plain name that is wrong gets the registry's own answer.
         if name != "all" and not set("*?[!") & set(name):
             datasets.spec(name)
-    where = select("data set", given["dataset_names"], datasets.DATASETS, "folder:")
+    where = select("data set", given["dataset_names"], datasets.DATASETS, datasets.open_prefixes())
     origin = given["pretrain_on"]
     if origin is not None:
         datasets.spec(origin)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import asked
-from bench.asked import absolute_source
 from bench.commands.options import typed
 from bench.config import method_config
+from bench.data.names import absolute_source
 from bench.plan import Plan, Selection
 from bench.selection import split
 from bench.settings import parse_settings

@@ -11,6 +11,7 @@ from bench.data.source import (
     Progress,
     Source,
     first_folder,
+    given_folder,
     list_folders,
     list_images,
     stat_files,
@@ -19,8 +20,6 @@ from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.arrays import Decoded
-
-PREFIX = "folder:"
 
 
 class ClassFolders:
@@ -103,20 +102,9 @@ def miniplaces(spec: DatasetSpec, root: Path | None) -> Source:
     return class_folders(spec, first_folder(spec, root, ["miniplaces64"], holds="train"))
 
 
-def resolve(path: str, root: Path | None) -> Path | None:
-    """The folder meant by a path that is absolute, or relative to the data folder or the current one."""
-    given = Path(path).expanduser()
-    candidates = [given] if given.is_absolute() else [root / given, given] if root is not None else [given]
-    return next((candidate.resolve() for candidate in candidates if candidate.is_dir()), None)
-
-
 def folder(spec: DatasetSpec, root: Path | None) -> Source:
     """`folder:PATH`: train/ and test/, or train/ and val/ where there is no test/."""
-    path = folder_path(spec.name)
-    where = resolve(path, root)
-    if where is None:
-        tried = path if root is None or Path(path).is_absolute() else f"{path} (nor {root / path})"
-        raise DataError(f"{spec.name}: there is no folder {tried}")
+    where = given_folder(spec, root)
     if not (where / "train").is_dir():
         raise DataError(f"{spec.name}: {where} has no folder train/ with one folder a class")
     test = next(
@@ -125,15 +113,3 @@ def folder(spec: DatasetSpec, root: Path | None) -> Source:
     if test is None:
         raise DataError(f"{spec.name}: {where} has neither test/ nor val/ with one folder a class")
     return class_folders(spec, where, test=test)
-
-
-def folder_path(name: str) -> str:
-    """PATH of `folder:PATH` or `folder:PATH@SIZE`."""
-    return split_size(name)[0]
-
-
-def split_size(name: str) -> tuple[str, int | None]:
-    """PATH and SIZE of `folder:PATH@SIZE`; SIZE is None where none is given."""
-    path = name.removeprefix(PREFIX)
-    head, at, tail = path.rpartition("@")
-    return (head, int(tail)) if at and tail.isascii() and tail.isdigit() else (path, None)

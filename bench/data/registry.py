@@ -1,6 +1,6 @@
 """Every data set by name: where its reader is and what is known of it. Cheap to import.
 
-A new data set is a function `(DatasetSpec, root) -> Source` and a row of `DATASETS`.
+A new data set is a function `(DatasetSpec, root) -> Source` and a row of `bench.data.rows`.
 """
 
 import dataclasses
@@ -10,107 +10,42 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data import folders
 from bench.data.fractions import FRACTION, split_fraction, take
+from bench.data.names import FOLDER, known_name, parse
+from bench.data.rows import DATASETS
 from bench.data.source import DatasetSpec, Progress, Source
 from bench.errors import DataError, UsageError, choice_error
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
 
-__all__ = ["DATASETS", "DatasetSpec", "describe", "download", "find", "identity", "load", "locate", "spec"]
+__all__ = [
+    "DATASETS",
+    "DatasetSpec",
+    "describe",
+    "download",
+    "find",
+    "identity",
+    "load",
+    "locate",
+    "open_prefixes",
+    "spec",
+]
 
 MIN_SIDE = 8  # the stride of resnet9: fewer pixels leave no feature
 MAX_SIDE = 65_535  # of a JPEG file
-CIFAR = "https://www.cs.toronto.edu/~kriz"
-
-DATASETS: dict[str, DatasetSpec] = {
-    row.name: row
-    for row in [
-        DatasetSpec(
-            name="digits",
-            title="Digits",
-            image_size=32,
-            num_classes=10,
-            version=1,
-            flip=False,
-            paper=None,
-            source="comes with scikit-learn: nothing to download",
-            loader="bench.data.digits:digits",
-            files=False,
-            num_train=1437,
-            num_test=360,
-            needs_root=False,
-        ),
-        DatasetSpec(
-            name="cifar100",
-            title="CIFAR100",
-            image_size=32,
-            num_classes=100,
-            version=1,
-            flip=False,
-            paper="CIFAR100",
-            source=f"download {CIFAR}/cifar-100-binary.tar.gz and unpack it"
-            " so that {root}/cifar-100-binary/train.bin exists",
-            loader="bench.data.cifar:cifar100",
-            files=False,
-            num_train=50_000,
-            num_test=10_000,
-        ),
-        DatasetSpec(
-            name="cifar10",
-            title="CIFAR10",
-            image_size=32,
-            num_classes=10,
-            version=1,
-            flip=False,
-            paper=None,
-            source=f"download {CIFAR}/cifar-10-python.tar.gz and unpack it"
-            " so that {root}/cifar-10-batches-py/data_batch_1 exists",
-            loader="bench.data.cifar:cifar10",
-            files=False,
-            num_train=50_000,
-            num_test=10_000,
-        ),
-        DatasetSpec(
-            name="miniplaces",
-            title="MiniPlaces",
-            image_size=64,
-            num_classes=100,
-            version=1,
-            flip=True,
-            paper=None,
-            source="download MiniPlaces from https://github.com/CSAILVision/miniplaces and write the first 80"
-            " training and 20 validation images of each class at 64x64"
-            " so that {root}/miniplaces64/train/<class>/*.jpg and val/<class>/*.jpg exist",
-            loader="bench.data.folders:miniplaces",
-            num_train=8_000,
-            num_test=2_000,
-        ),
-        DatasetSpec(
-            name="indoor67",
-            title="Indoor67",
-            image_size=64,
-            num_classes=67,
-            version=1,
-            flip=True,
-            paper="Indoor67",
-            source="download http://groups.csail.mit.edu/vision/LabelMe/NewImages/indoorCVPR_09.tar and"
-            " http://web.mit.edu/torralba/www/{{TrainImages,TestImages}}.txt"
-            " so that {root}/indoorCVPR_09/Images and {root}/indoorCVPR_09/TrainImages.txt exist",
-            loader="bench.data.indoor67:indoor67",
-            num_train=5_360,
-            num_test=1_340,
-        ),
-    ]
-}
-
 # Known names that no reader serves yet: the error says so instead of "unknown".
 PLANNED = ("imagenet", "places205")
+DEFAULT_SIDE = 64  # of images that nobody has published at a size
+
+
+def open_prefixes() -> tuple[str, ...]:
+    """What a data set's name begins with where a path follows: "folder:", "imagenet:" and the like."""
+    return tuple(f"{kind}:" for kind in (FOLDER, *(row.name for row in DATASETS.values() if row.takes_path)))
 
 
 def spec(name: str) -> DatasetSpec:
-    """The row of a data set, or one made for `folder:PATH` or `folder:PATH@SIZE`.
+    """The row of a data set, or one made for `folder:PATH` or `LAYOUT:PATH`, `@SIZE` behind it or not.
 
     A fraction (`cifar100@10%`) has the row of its data set; only its number of training images is its own.
 
@@ -122,27 +57,8 @@ def spec(name: str) -> DatasetSpec:
         row = spec(whole)
         count = None if row.num_train is None else max(1, round(fraction * row.num_train))
         return dataclasses.replace(row, num_train=count)
-    if name.startswith(folders.PREFIX):
-        path, size = folders.split_size(name)
-        if not path:
-            raise UsageError(f"{name!r} lacks a path: folder:PATH or folder:PATH@SIZE")
-        size = 64 if size is None else size
-        if size < MIN_SIDE:
-            raise UsageError(f"{name}: image size {size} is below the backbone's stride, {MIN_SIDE}")
-        if size > MAX_SIDE:
-            raise UsageError(f"{name}: image size {size} is above {MAX_SIDE}")
-        return DatasetSpec(
-            name=name,
-            title=Path(path).name or path,
-            image_size=size,
-            num_classes=None,
-            version=1,
-            flip=True,
-            paper=None,
-            source=f"{path} holds train/ and test/ (or val/), one folder a class",
-            loader="bench.data.folders:folder",
-            needs_root=False,
-        )
+    if ":" in name:
+        return _with_path(name)
     if name in PLANNED:
         raise UsageError(
             f"data set {name!r} is not supported yet; a tree train/<class>/*, val/<class>/* of it can be read"
@@ -151,6 +67,49 @@ def spec(name: str) -> DatasetSpec:
     if name not in DATASETS:
         raise choice_error("data set", name, [*DATASETS, "folder:PATH"])
     return DATASETS[name]
+
+
+def _with_path(name: str) -> DatasetSpec:
+    kind, path, size = parse(name)
+    if f"{kind}:" not in open_prefixes():
+        if kind in DATASETS:
+            raise UsageError(f"data set {kind!r} takes no path: it is read below --data DIR (or BENCH_DATA)")
+        known = choice_error("data set", f"{kind}:PATH", [f"{prefix}PATH" for prefix in open_prefixes()])
+        raise UsageError(str(known).replace(f"{kind}:PATH", name, 1))
+    if not path:
+        raise UsageError(f"{name!r} lacks a path: {kind}:PATH or {kind}:PATH@SIZE")
+    if size is not None and size < MIN_SIDE:
+        raise UsageError(f"{name}: image size {size} is below the backbone's stride, {MIN_SIDE}")
+    if size is not None and size > MAX_SIDE:
+        raise UsageError(f"{name}: image size {size} is above {MAX_SIDE}")
+    base = Path(path).name or path
+    if kind != FOLDER:  # a part of a published data set: in its layout, without its numbers
+        row = DATASETS[kind]
+        return dataclasses.replace(
+            row,
+            name=name,
+            title=f"{base} ({row.title}'s layout)",
+            image_size=size or row.image_size,
+            num_classes=None,
+            num_train=None,
+            num_test=None,
+            paper=None,
+            needs_root=False,
+            at=path,
+        )
+    return DatasetSpec(
+        name=name,
+        title=base,
+        image_size=size or DEFAULT_SIDE,
+        num_classes=None,
+        version=1,
+        flip=True,
+        paper=None,
+        source=f"{path} holds train/ and test/ (or val/), one folder a class",
+        loader="bench.data.folders:folder",
+        needs_root=False,
+        at=path,
+    )
 
 
 def find(name: str, root: Path | None) -> Source:
@@ -178,21 +137,21 @@ def locate(name: str, root: Path | None) -> dict[str, Any]:
 def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> dict[str, Any]:
     """What enters the id of a run. No path is in it, so that data may be moved.
 
-    A `folder:` is known by its base name and by the paths and sizes of its images.
+    A `folder:PATH` or `LAYOUT:PATH` is known by its base name and by the paths and sizes of its images.
 
     Raises:
         UsageError: no such data set.
-        DataError: a `folder:` is not there or not usable.
+        DataError: what a path names is not there or not usable.
     """
     name, fraction = split_fraction(name)
     row = spec(name)
     about: dict[str, Any] = {"name": row.name, "version": row.version}
     if fraction is not None:
         about[FRACTION] = fraction
-    if name.startswith(folders.PREFIX):
+    if row.at is not None:
         source = _find(row, root)
         listing = [(file.path, file.size) for file in source.list_files()]
-        about["name"] = folders.PREFIX + (source.where.name if source.where else "")
+        about["name"] = known_name(name, source.where)
         about["listing"] = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
     if skip_corrupt and row.files:
         about["skip_corrupt"] = True
@@ -210,8 +169,8 @@ def load(
     """The arrays of a data set, decoded on the first call and memory-mapped from then on.
 
     Args:
-        name: of a row of `DATASETS`, or `folder:PATH`, or `folder:PATH@SIZE`; `@10%` after it takes a tenth of
-            the training images.
+        name: of a row of `DATASETS`, or `folder:PATH`, or `folder:PATH@SIZE`, or a row's layout elsewhere,
+            `LAYOUT:PATH`; `@10%` after it takes a tenth of the training images.
         root: the data folder; None for data that need none.
         skip_corrupt: leave out files that cannot be decoded (`Dataset.corrupt`) instead of refusing.
         min_side: refuse images with fewer pixels on the shorter side; a backbone's stride.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from bench.data.names import resolve
 from bench.errors import DataError
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class DatasetSpec:
         num_test: published number of test images; likewise.
         needs_root: False for data that come with an installed package.
         files: made of image files, any of which may be broken.
+        takes_path: `name:PATH` reads a part of it that lies elsewhere, in the same layout.
+        at: PATH of such a name.
     """
 
     name: str
@@ -77,6 +80,8 @@ class DatasetSpec:
     num_test: int | None = None
     needs_root: bool = True
     files: bool = True
+    takes_path: bool = False
+    at: str | None = None
 
 
 class File(NamedTuple):
@@ -118,15 +123,40 @@ def missing(spec: DatasetSpec, root: Path | None) -> DataError:
 
 
 def first_folder(spec: DatasetSpec, root: Path | None, candidates: Sequence[str], holds: str) -> Path:
-    """The first of root's `candidates` that has an entry `holds`.
+    """The first of root's `candidates` that has an entry `holds`; of `name:PATH`, PATH itself or one below it.
 
     Raises:
         DataError: none has, or there is no root; names what to download.
     """
+    if spec.at is not None:
+        given = given_folder(spec, root)
+        for place in (given, *(given / candidate for candidate in candidates)):
+            if (place / holds).exists():
+                return place
+        raise DataError(f"{spec.name}: {given} has no {holds}: it must lie as in {layout_of(spec)}")
     for candidate in candidates:
         if root is not None and (root / candidate / holds).exists():
             return root / candidate
     raise missing(spec, root)
+
+
+def given_folder(spec: DatasetSpec, root: Path | None) -> Path:
+    """The folder that `folder:PATH` or `name:PATH` names.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = spec.at or ""
+    where = resolve(path, root)
+    if where is None:
+        tried = path if root is None or Path(path).is_absolute() else f"{path} (nor {root / path})"
+        raise DataError(f"{spec.name}: there is no folder {tried}")
+    return where
+
+
+def layout_of(spec: DatasetSpec) -> str:
+    """What the published data set looks like: the end of its `source`."""
+    return spec.source.partition(" so that ")[2].format(root="DIR") or spec.source
 
 
 def stat_files(where: Path, paths: Sequence[str]) -> list[File]:

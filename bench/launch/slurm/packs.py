@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.asked import absolute_source
+from bench.data.names import absolute_source
 from bench.dispatches import Dispatch
 from bench.files import dumps
 from bench.launch.control import RunOptions
