@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "report": "Tables and figures of what is there.",
     "pack": "All records as one file, fit to be published.",
     "data": "Data sets: what is there, prepared ahead of runs, checked.",
+    "export": "A backbone as a folder that timm opens.",
     "list": "What there is: methods, data sets, backbones, runs, studies, architectures.",
     "show": "Everything about one run.",
     "clean": "Remove what nobody needs any more; asks first.",

@@ -12,6 +12,15 @@ from torch import Tensor, nn
 
 CHECK_SIZE = 64
 
+# Backbones that only this project registers, as networks that timm alone can build: name -> (timm's architecture,
+# arguments of it, as JSON has them).
+TIMM_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnet9": (
+        "resnet18",
+        {"layers": [2, 2, 0, 0], "channels": [64, 128, 128, 128], "zero_init_last": False},
+    )
+}
+
 
 class ResNet9(ResNet):
     """ResNet-18's stem, layer1 and layer2: timm's ResNet with its last two stages empty."""
@@ -113,6 +122,11 @@ def point_names(taps: Sequence[str]) -> tuple[str, ...]:
     if taps[0] == "act1":
         return ("conv1", *(f"conv1-{2 * i + 1}" for i in range(1, len(taps))))
     return tuple(f"stage{i + 1}" for i in range(len(taps)))
+
+
+def timm_model(name: str) -> tuple[str, dict[str, Any]]:
+    """What timm calls a backbone where this project is not installed: an architecture and its arguments."""
+    return TIMM_MODELS.get(name, (name, {}))
 
 
 def _create(name: str, check: bool = True) -> nn.Module:

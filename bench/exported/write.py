@@ -1,0 +1,206 @@
+"""From a finished run to the folder of its backbone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import RecordError, UsageError
+from bench.exported.card import make_card
+from bench.exported.folder import CARD, CONFIG, KEY, WEIGHTS, as_text, check_target, written_whole
+from bench.files import write_bytes
+from bench.plan import label
+from bench.records import Run, load_run, packed_file
+from bench.selection import freeze_points
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# On timm's own forward pass and on ours; both are the same operations in the same order.
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        run: id of the pretraining whose backbone it is.
+        label: of that pretraining.
+        architecture: timm's name of the network.
+        params: its number of parameters.
+        sha256: of the weights in the pretraining's folder, as results of probes name them.
+    """
+
+    folder: Path
+    run: str
+    label: str
+    architecture: str
+    params: int
+    sha256: str
+
+
+def pretraining_of(run: Run, results: Path) -> Run:
+    """The pretraining whose backbone a run stands for.
+
+    Raises:
+        UsageError: the run trained stages of the backbone itself, or the pretraining is not done or has no weights.
+    """
+    config, parent = run.config, run
+    if config["kind"] != "pretrain":
+        found = load_run(results, config["pretrain_id"])
+        if found is None:
+            raise UsageError(f"{label(config)}: its pretraining {config['pretrain_id']} is not in {results}")
+        parent = found
+    if config["kind"] == "probe":
+        last = freeze_points(parent.config["backbone"])[-1]
+        if config["freeze"] != last:
+            raise UsageError(
+                f"{label(config)} trained stages of its own, whose weights no probe keeps: export its pretraining"
+                f" {parent.id}, or the probe at {last}, which is that backbone whole"
+            )
+    if parent.result is None:
+        raise UsageError(f"{label(parent.config)} is {parent.state}: only what is done can be exported")
+    if parent.weights is None:
+        raise UsageError(f"the weights of {label(parent.config)} are gone from {parent.dir}")
+    return parent
+
+
+def export(run: Run, results: Path, to: Path, *, force: bool = False, license: str = "unknown") -> Exported:
+    """Write the backbone of a run as a folder that timm opens.
+
+    Args:
+        run: a pretraining; or a probe or an evaluation, which stands for its pretraining.
+        results: the results folder that it is of.
+        to: the folder to write.
+        force: replace an exported backbone that is there.
+        license: of the weights, as the hub names licences.
+
+    Raises:
+        UsageError: the folder is not ours to write, the run has no backbone to give, or timm alone would not compute
+            what this project computes with it. Nothing is written.
+        RecordError: the weights are broken.
+    """
+    check_target(to, force)
+    if packed_file(results) is not None:
+        raise UsageError(
+            f"{results} holds records without weights: export from the results folder they are of"
+        )
+    parent = pretraining_of(run, results)
+    net, digest = timm_twin(parent)
+    config = _config(parent, net, license)
+    config[KEY]["weights"] = digest
+    card = make_card(parent, results, config, license)
+    with written_whole(to) as place:
+        # Read by timm as it is: no pickle, and no metadata but the format's.
+        from safetensors.torch import save
+
+        tensors = {name: tensor.detach().contiguous() for name, tensor in net.state_dict().items()}
+        write_bytes(place / WEIGHTS, save(tensors, {"format": "pt"}))
+        write_bytes(place / CONFIG, as_text(config).encode())
+        write_bytes(place / CARD, card.encode())
+    params = sum(p.numel() for p in net.parameters())
+    return Exported(to, parent.id, label(parent.config), config["architecture"], params, digest)
+
+
+def timm_twin(run: Run) -> "tuple[nn.Module, str]":
+    """The backbone of a pretraining as timm alone builds it, with the pretraining's weights, and their SHA-256.
+
+    What timm runs after the last stage (a final norm) stays as timm initialises it: no method trains it.
+
+    Raises:
+        UsageError: timm's `forward_features` is not what was probed.
+        RecordError: the weights are broken or gone.
+    """
+    import timm
+
+    from bench.build import build_backbone, under
+    from bench.checkpoint import read_with_digest
+    from bench.streams import seeded_init
+    from models.backbones import timm_model
+
+    name = run.config["backbone"]
+    backbone = build_backbone(name, 0)
+    assert run.weights is not None
+    try:
+        tensors, digest = read_with_digest(run.weights)
+    except FileNotFoundError as error:
+        raise RecordError(str(error)) from None
+    backbone.load_state_dict(under(tensors, "backbone."))
+    architecture, args = timm_model(name)
+    with seeded_init(0, "init", "backbone"):
+        net = timm.create_model(architecture, num_classes=0, **args)
+    missing, unexpected = net.load_state_dict(under(tensors, "backbone.net."), strict=False)
+    if unexpected:
+        raise UsageError(
+            f"timm's {architecture} has no {unexpected[0]!r}: it cannot hold the weights of {name}"
+        )
+    if (apart := _apart(backbone, net, int(run.config["image_size"]))) > TOLERANCE:
+        after = f" (such as {missing[0].rpartition('.')[0]})" if missing else ""
+        raise UsageError(
+            f"timm's {architecture} computes more than the stages of {name} that were trained{after}: its features"
+            f" would differ by {apart:.2g}"
+        )
+    return net.eval(), digest
+
+
+def _apart(backbone: "nn.Module", net: "nn.Module", size: int) -> float:
+    """Largest difference of two networks' feature maps on an image, relative to the largest value."""
+    import torch
+
+    image: Tensor = torch.linspace(-2, 2, 3 * size * size).reshape(1, 3, size, size).sin()
+    with torch.no_grad():
+        ours, theirs = backbone.eval()(image), net.eval().forward_features(image)  # pyright: ignore[reportCallIssue]
+    if ours.shape != theirs.shape:
+        return float("inf")
+    return float((ours - theirs).abs().max() / ours.abs().max().clamp_min(1e-12))
+
+
+def input_scale(pretrain: Mapping[str, Any]) -> str:
+    """The scale on which a pretraining's backbone saw its images, see `bench.protocols.TrainSettings`."""
+    return (pretrain.get("weights") or {}).get("scale") or pretrain["train"]["scale"]
+
+
+def _config(run: Run, net: "nn.Module", license: str) -> dict[str, Any]:
+    """What timm reads, with what only this project knows under a key of its own."""
+    from bench.data.batches import MEAN_STD
+    from models.backbones import timm_model
+
+    pretrain = run.config
+    architecture, args = timm_model(pretrain["backbone"])
+    mean, std = MEAN_STD[input_scale(pretrain)]
+    known: Any = net
+    size, method = pretrain["image_size"], pretrain["method"]
+    cfg = {key: known.pretrained_cfg.get(key) for key in ("first_conv", "classifier")}
+    return {
+        "architecture": architecture,
+        "num_classes": 0,
+        "num_features": int(known.num_features),
+        "global_pool": "avg",
+        **({"model_args": args} if args else {}),
+        "pretrained_cfg": {
+            "tag": f"{method.replace('-', '_')}_{run.id[:8]}",
+            "custom_load": False,
+            "input_size": [3, size, size],
+            "fixed_input_size": False,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "mean": list(mean),
+            "std": list(std),
+            "num_classes": 0,
+            "pool_size": None,
+            "license": license,
+            **{key: value for key, value in cfg.items() if value},
+        },
+        KEY: {
+            "run": run.id,
+            "label": label(pretrain),
+            "method": method,
+            "backbone": pretrain["backbone"],
+            "dataset": dict(pretrain["dataset"]),
+            "fingerprint": (run.provenance.get("data") or {}).get("fingerprint"),
+            "seed": pretrain["seed"],
+        },
+    }
