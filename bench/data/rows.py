@@ -24,6 +24,7 @@ DATASETS: dict[str, DatasetSpec] = {
             num_train=1437,
             num_test=360,
             needs_root=False,
+            near_equal=False,
         ),
         DatasetSpec(
             name="cifar100",

@@ -65,6 +65,8 @@ class DatasetSpec:
         files: made of image files, any of which may be broken.
         takes_path: `name:PATH` reads a part of it that lies elsewhere, in the same layout.
         at: PATH of such a name.
+        near_equal: whether images that nearly agree are likely copies; small drawings are all alike.
+        overlaps: data sets that share images with it, by the name of the one that both come from.
     """
 
     name: str
@@ -82,6 +84,8 @@ class DatasetSpec:
     files: bool = True
     takes_path: bool = False
     at: str | None = None
+    near_equal: bool = True
+    overlaps: tuple[str, ...] = ()
 
 
 class File(NamedTuple):

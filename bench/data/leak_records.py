@@ -1,0 +1,160 @@
+"""What was found of a data set's leaks, computed once for each entry of prepared arrays and kept in it.
+
+The two files are no part of the entry's identity: they say something of its arrays, and may be removed.
+"""
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import perceptual
+from bench.data.arrays import Dataset, Split
+from bench.data.entries import entries
+from bench.data.leaks import Leaks, compare, copies_within
+from bench.data.signatures import Signatures, signatures
+from bench.data.source import DatasetSpec, Progress, Source
+from bench.errors import BenchError
+from bench.files import write_bytes
+
+SCHEMA = 1
+LEAKS = "leaks.json"
+DIGESTS = "digests.npz"
+CHEAP_BYTES = 1 << 30  # of decoded images: some seconds
+CHEAP_PAIRS = 1 << 31
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was found.
+
+    Attributes:
+        train: of the training split.
+        pool: of the pool; None where it is the training split.
+        copies: split -> images that are copies, byte for byte, of an earlier one.
+        grey: split -> images without colour.
+        near: whether near-equal images were looked for.
+        digests: "pool" and "test" -> uint64, (n, 2); see `bench.data.signatures.digests`.
+    """
+
+    train: Leaks
+    pool: Leaks | None
+    copies: dict[str, int]
+    grey: dict[str, int]
+    near: bool
+    digests: dict[str, NDArray[np.uint64]]
+
+    def counts(self, leaks: Leaks | None = None) -> dict[str, Any]:
+        """What a run keeps of it, as JSON.
+
+        Args:
+            leaks: of a part of the training split; None is the whole.
+        """
+        of_pool = self.pool.counts() if self.pool is not None and leaks is None else None
+        facts: dict[str, Any] = dict((leaks or self.train).counts())
+        if of_pool is not None:
+            facts["pool"] = {key: of_pool[key] for key in ("equal", "near")}
+        if not self.near:
+            facts["near"] = None
+        return facts | {"distance": perceptual.DISTANCE, "agreement": perceptual.AGREEMENT}
+
+
+def is_cheap(data: Dataset) -> bool:
+    """Whether looking takes seconds."""
+    images = sum(split.images.nbytes for split in _splits(data).values() if hasattr(split.images, "nbytes"))
+    in_memory = all(isinstance(split.images, np.ndarray) for split in _splits(data).values())
+    return in_memory and images <= CHEAP_BYTES and len(data.pool) * len(data.test) <= CHEAP_PAIRS
+
+
+def entry_of(row: DatasetSpec, source: Source, root: Path | None, data: Dataset) -> Path | None:
+    """The folder of the prepared arrays that a data set was loaded from; None where they are in memory alone."""
+    return next((e.path for e in entries(row, source, root) if e.about["sha256"] == data.fingerprint), None)
+
+
+def known(entry: Path | None, near: bool = True) -> Record | None:
+    """What was found before; None where nobody has looked, or not as this version does."""
+    if entry is None:
+        return None
+    try:
+        kept = json.loads((entry / LEAKS).read_text())
+        if kept["how"] != _how(near):
+            return None
+        with np.load(entry / DIGESTS, allow_pickle=False) as arrays:
+            digests = {name: arrays[name] for name in ("pool", "test")}
+        pool = None if kept["pool"] is None else Leaks.of_json(kept["pool"])
+        train = Leaks.of_json(kept["train"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    return Record(train, pool, kept["copies"], kept["grey"], near, digests)
+
+
+def look(data: Dataset, entry: Path | None, near: bool = True, progress: Progress | None = None) -> Record:
+    """What was found before or is found now, which is then kept where that can be done.
+
+    Args:
+        data: whole: no fraction, nothing left out.
+        entry: folder of its prepared arrays.
+        near: whether near-equal images are looked for.
+        progress: called with (images done, images in all).
+    """
+    found = known(entry, near)
+    if found is not None:
+        return found
+    splits = _splits(data)
+    total, done = sum(len(split) for split in splits.values()), 0
+    signed: dict[str, Signatures] = {}
+    for name, split in splits.items():
+        report = None if progress is None else _shifted(progress, done, total)
+        signed[name] = signatures(split.images, report)
+        done += len(split)
+
+    def leaks(name: str) -> Leaks:
+        images, test = splits[name].images, splits["test"].images
+        return compare(images, signed[name], test, signed["test"], near=near)
+
+    pool = leaks("pool") if "pool" in splits else None
+    found = Record(
+        leaks("train"),
+        pool,
+        {name: copies_within(signed[name].digests) for name in splits},
+        {name: int(signed[name].grey.sum()) for name in splits},
+        near,
+        {"pool": signed["train" if pool is None else "pool"].digests, "test": signed["test"].digests},
+    )
+    if entry is not None:
+        _keep(found, entry)
+    return found
+
+
+def _keep(found: Record, entry: Path) -> None:
+    kept = {
+        "how": _how(found.near),
+        "train": found.train.as_json(),
+        "pool": None if found.pool is None else found.pool.as_json(),
+        "copies": found.copies,
+        "grey": found.grey,
+    }
+    content = io.BytesIO()
+    np.savez(content, pool=found.digests["pool"], test=found.digests["test"])
+    # A folder that cannot be written, or a full disk: it is then looked for again.
+    with contextlib.suppress(OSError, BenchError):
+        write_bytes(entry / DIGESTS, content.getvalue())
+        write_bytes(entry / LEAKS, json.dumps(kept).encode())
+
+
+def _how(near: bool) -> list[Any]:
+    return [SCHEMA, *([perceptual.DISTANCE, perceptual.AGREEMENT] if near else [])]
+
+
+def _splits(data: Dataset) -> dict[str, Split]:
+    pool = {} if data.pool is data.train else {"pool": data.pool}
+    return {"train": data.train, **pool, "test": data.test}
+
+
+def _shifted(progress: Progress, done: int, total: int) -> Progress:
+    return lambda now, _: progress(done + now, total)
