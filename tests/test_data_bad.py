@@ -214,8 +214,11 @@ def test_a_download_that_cannot_be_done(tmp_path, monkeypatch):
     def offline(*_, **__):
         raise OSError("no network")
 
-    datasets = SimpleNamespace(CIFAR10=offline, CIFAR100=offline)
+    reader = SimpleNamespace(url="https://nowhere", filename="cifar.tar.gz", tgz_md5="")
+    datasets = SimpleNamespace(CIFAR10=reader, CIFAR100=reader)
     monkeypatch.setitem(sys.modules, "torchvision", SimpleNamespace(datasets=datasets))
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", datasets)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets.utils", SimpleNamespace(download_url=offline))
     with pytest.raises(DataError) as error:
         registry.download("cifar100", tmp_path)
     assert "no network" in one_line(error)
