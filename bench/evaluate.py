@@ -72,8 +72,11 @@ def evaluate(
     task = Task(config, settings, data, tensors, pretrained, attempt, where, stop, progress, options)
     module, _, name = row.target.partition(":")
     # An evaluation is short: on a GPU it can afford the algorithms that give the same bits twice.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        findings: Findings = getattr(import_module(module), name)(task)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            findings: Findings = getattr(import_module(module), name)(task)
+    finally:
+        task.close()
     _check(row, findings)
     seconds = time.perf_counter() - begun
     return {

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from bench.data.arrays import Split
 from bench.data.batches import Pixels
+from bench.data.chosen import choose_rows
+from bench.data.streaming import open_pixels
 from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes, chunk, compute, never
 
 # A file is worth its while where writing takes at most this share of computing: reading its rows in any order, epoch
@@ -75,6 +77,7 @@ class FeatureStore:
         budget: bytes of memory for all features.
         disk: bytes of a file for those that do not fit; 0 is no file.
         folder: in which that file would be; it has no name and is gone with the process.
+        data_bytes: see `bench.launch.control.RunOptions`.
         key: what features depend on besides the images; None keeps nothing for the next probe.
         note: told what does not fit, and what is done about it.
         between: called between chunks of images; may raise to end the work.
@@ -89,13 +92,21 @@ class FeatureStore:
         budget: int,
         disk: int = 0,
         folder: Path | None = None,
+        data_bytes: int | None = None,
         key: tuple[Any, ...] | None = None,
         note: Callable[[str], None] = print,
         between: Callable[[], None] = never,
     ) -> None:
         self.device, self.scale, self.make, self.budget, self.left = device, scale, make, budget, budget
         self.disk, self.folder, self.key, self.note, self.between = disk, folder, key, note, between
+        self.data_bytes = data_bytes
         self.mine: set[tuple[Any, ...]] = set()
+        self._open: list[Pixels] = []
+
+    def close(self) -> None:
+        """End what reads images ahead; sources whose features are computed cannot be used fast any more."""
+        for pixels in self._open:
+            pixels.close()
 
     def source(
         self, name: str, split: Split, flip: bool, once: bool, rows: Int[Tensor, " m"] | None = None
@@ -117,7 +128,8 @@ class FeatureStore:
             return CachedFeatures(kept.labels, kept.features, kept.mirrored, rows)
         if rows is not None and key is None:
             split, rows = _part(split, rows), None
-        pixels = Pixels(split, self.device, self.scale)
+        pixels = open_pixels(split, self.device, self.scale, budget=self.data_bytes, note=self.note)
+        self._open.append(pixels)
         computed = self.make(pixels)
         if not once:
             return computed
@@ -140,6 +152,7 @@ class FeatureStore:
         more = {} if allocate is None else {"allocate": allocate}
         features = compute(computed, False, self.between, **more)
         mirrored = compute(computed, True, self.between, **more) if flip else None
+        pixels.close()
         if key is not None:
             self.mine.add(key)
             size = wanted if allocate is None else 0
@@ -184,7 +197,11 @@ class _Rows:
     """Some images of a source."""
 
     def __init__(self, source: Source, rows: Int[Tensor, " m"]) -> None:
-        self.source, self.rows = source, rows
+        self.source, self.rows = source, rows.to(source.index_device)
+        self.index_device = source.index_device
+
+    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+        self.source.expect((self.rows[part] for part in parts), of)
 
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.source.batch(self.rows[index], flip)
@@ -192,4 +209,4 @@ class _Rows:
 
 def _part(split: Split, rows: Int[Tensor, " m"]) -> Split:
     chosen = rows.cpu().numpy()
-    return Split(split.images[chosen], split.labels[chosen])
+    return Split(choose_rows(split.images, chosen), split.labels[chosen])

@@ -4,7 +4,7 @@ A mirrored image's features are computed, never the features mirrored: a convolu
 of pixels, such as a ResNet's first, reads other pixels of the mirrored image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -20,7 +20,17 @@ CHUNK = 128
 
 @runtime_checkable
 class Source(Protocol):
-    """Inputs of the trained part, and labels."""
+    """Inputs of the trained part, and labels.
+
+    Attributes:
+        index_device: where an index costs nothing to look up.
+    """
+
+    index_device: torch.device
+
+    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+        """Say which indices will be asked for next; see `bench.data.batches.Pixels.expect`."""
+        ...
 
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inputs [b, ...], the caller's own, and labels [b]."""
@@ -51,6 +61,11 @@ class ComputedFeatures:
     ) -> None:
         self.pixels, self.backbone, self.stages, self.prefix = pixels, backbone, stages, prefix
         self.batch_statistics = batch_statistics
+        self.index_device = pixels.index_device
+
+    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+        """The images of these indices are read ahead."""
+        self.pixels.expect(parts, of)
 
     @torch.no_grad()
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -82,7 +97,9 @@ def compute(
         allocate: given a chunk's features and the number of images, where to put them.
     """
     features: Tensor | None = None
-    for begin in range(0, len(source.pixels), CHUNK):
+    begins = range(0, len(source.pixels), CHUNK)
+    source.expect(_numbers(source, begin) for begin in begins)
+    for begin in begins:
         between()
         part = chunk(source, begin, mirror)
         if features is None:
@@ -95,10 +112,13 @@ def compute(
 
 def chunk(source: ComputedFeatures, begin: int, mirror: bool) -> Float[Tensor, "c ..."]:
     """The features of the next few images from `begin` on."""
-    device = source.pixels.device
-    index = torch.arange(begin, min(begin + CHUNK, len(source.pixels)), device=device)
-    flip = torch.ones(len(index), dtype=torch.bool, device=device) if mirror else None
+    index = _numbers(source, begin)
+    flip = torch.ones(len(index), dtype=torch.bool, device=source.pixels.device) if mirror else None
     return source.batch(index, flip)[0]
+
+
+def _numbers(source: ComputedFeatures, begin: int) -> Int[Tensor, " c"]:
+    return torch.arange(begin, min(begin + CHUNK, len(source.pixels)), device=source.index_device)
 
 
 class CachedFeatures:
@@ -119,6 +139,10 @@ class CachedFeatures:
         rows: Int[Tensor, " m"] | None = None,
     ) -> None:
         self.labels, self.features, self.mirrored, self.rows = labels, features, mirrored, rows
+        self.index_device = labels.device
+
+    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+        """Nothing is read any more."""
 
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Features of some images."""

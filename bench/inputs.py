@@ -1,5 +1,6 @@
 """What each training step of a seed is given: images, flips, noise, schedule; all functions of (seed, step) alone."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -36,7 +37,20 @@ class Inputs:
         if settings["epochs"] and not self.per_epoch:
             raise UsageError(f"{images} images do not fill one batch of {settings['batch_size']}")
         self.total = self.per_epoch * settings["epochs"] if method.phases else 0
-        self._order_epoch = -1
+        self._order_epoch, self._next = -1, -1
+
+    def _order_of(self, epoch: int) -> Tensor:
+        return epoch_order(len(self.pixels), self.seed, "order", epoch, self.settings["epoch_images"])
+
+    def _indices(self, step: int) -> Iterator[Tensor]:
+        """The images of each step from one on to the end of the run, for a thread that reads ahead."""
+        order = None
+        for later in range(step, self.total):
+            epoch, k = divmod(later, self.per_epoch)
+            if order is None or k == 0:
+                order = self._order_of(epoch)
+            begin, end = self.bounds[k]
+            yield order[begin:end]
 
     def at(self, step: int) -> tuple[Batch, list[dict[str, Tensor]], dict[str, Tensor]]:
         """A step's batch, each phase's noise, and the schedule as 0-d tensors.
@@ -45,9 +59,11 @@ class Inputs:
             step: completed steps before it.
         """
         epoch, k = divmod(step, self.per_epoch)
+        if step != self._next:
+            self.pixels.expect(self._indices(step), of=self)
+        self._next = step + 1
         if epoch != self._order_epoch:
-            order = epoch_order(len(self.pixels), self.seed, "order", epoch, self.settings["epoch_images"])
-            self._order, self._order_epoch = order.to(self.pixels.device), epoch
+            self._order, self._order_epoch = self._order_of(epoch).to(self.pixels.index_device), epoch
         begin, end = self.bounds[k]
         count = end - begin
         flip = None

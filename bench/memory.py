@@ -1,6 +1,9 @@
-"""Memory that a step gives back stays with the process, so that the next step does not fault it in anew."""
+"""The process's memory: how much more there is, and whether what a step gives back stays for the next."""
 
+import contextlib
 import ctypes
+import os
+from pathlib import Path
 
 # glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -30,3 +33,22 @@ def _set(map_from: int, trim_from: int) -> bool:
     except (OSError, AttributeError):
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, map_from)) and bool(mallopt(_M_TRIM_THRESHOLD, trim_from))
+
+
+def available_memory() -> int:
+    """Bytes that this process can still have without swapping, by the kernel and by its control group."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))))
+    with contextlib.suppress(OSError, StopIteration, ValueError):
+        group = Path("/sys/fs/cgroup")
+        most, held = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        # What is held counts the page cache, which gives way.
+        cached = next(
+            int(line.split()[1])
+            for line in (group / "memory.stat").read_text().splitlines()
+            if line.startswith("file ")
+        )
+        found.append(max(0, most - held + cached))
+    return min(found)

@@ -3,6 +3,7 @@
 The classifier is the paper's (Table 12): flatten, dropout, Linear(hidden), ReLU, Linear(classes), by SGD.
 """
 
+import contextlib
 import math
 import time
 from pathlib import Path
@@ -80,7 +81,8 @@ def probe(
         UsageError: the configuration cannot be built.
     """
     where = prepare_device(device, options)
-    return _Run(config, data, backbone_weights, attempt, where, options, stop).run(progress)
+    with contextlib.ExitStack() as stack:
+        return _Run(config, data, backbone_weights, attempt, where, options, stop, stack).run(progress)
 
 
 class _Run:
@@ -95,6 +97,7 @@ class _Run:
         device: torch.device,
         options: RunOptions,
         stop: Stop,
+        stack: contextlib.ExitStack,
     ) -> None:
         self.settings, self.seed = config["probe"], int(config["seed"])
         self.attempt, self.device, self.options, self.stop = attempt, device, options, stop
@@ -121,10 +124,12 @@ class _Run:
             budget=options.cache_bytes,
             disk=options.cache_disk_bytes if speed.folded else 0,
             folder=attempt.dir,
+            data_bytes=options.data_bytes,
             key=facts if speed.shared else None,
             note=attempt.note,
             between=stop.raise_if_asked,
         )
+        stack.callback(store.close)
         began = time.perf_counter()
         once = start > 0 and not batch_bn
         kept = held = None
@@ -139,7 +144,7 @@ class _Run:
             self.sizes["val"] = len(held)
         self.feature_seconds = time.perf_counter() - began
 
-        index = torch.zeros(1, dtype=torch.int64, device=device)
+        index = torch.zeros(1, dtype=torch.int64, device=self.train.index_device)
         with torch.no_grad():
             inputs = backbone(self.train.batch(index)[0], start).flatten(1).shape[1]
         with seeded_init(self.seed, "init", "head"):
@@ -200,7 +205,9 @@ class _Run:
     def _step(self, epoch: int, k: int) -> tuple[dict[str, Tensor], int]:
         s = self.settings
         if k == 0 or not hasattr(self, "order"):
-            self.order = epoch_order(self.num_images, self.seed, "probe-order", epoch).to(self.device)
+            order = epoch_order(self.num_images, self.seed, "probe-order", epoch)
+            self.order = order.to(self.train.index_device)
+            self.train.expect(self.order[begin:end] for begin, end in self.bounds[k:])
         begin, end = self.bounds[k]
         count = end - begin
         flip = flips(count, self.seed, "probe-flip", self.done, self.device) if s["flip"] else None
@@ -223,8 +230,12 @@ class _Run:
         hits1 = hits5 = 0
         source, size = self.tests[name], self.sizes[name]
         best = min(TOP, self.num_classes)
-        for begin in range(0, size, self.eval_batch):
-            index = torch.arange(begin, min(begin + self.eval_batch, size), device=self.device)
+        parts = [
+            torch.arange(begin, min(begin + self.eval_batch, size), device=source.index_device)
+            for begin in range(0, size, self.eval_batch)
+        ]
+        source.expect(parts, of=name)
+        for index in parts:
             features, labels = source.batch(index)
             logits = self.steps.logits(features)
             losses.append(F.cross_entropy(logits, labels, reduction="sum").double())

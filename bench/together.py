@@ -76,9 +76,11 @@ def pretrain_together(
             )
             for number in chosen
         ]
-        group = Group(members, pixels_of(configs[0], data, where), options.switches)
-        group.resume([saved[number] for number in chosen])
-        yield from group.run(data, where, stop, progress, options)
+        note = members[0].attempt.note
+        with pixels_of(configs[0], data, where, options.data_bytes, note) as pixels:
+            group = Group(members, pixels, options.switches)
+            group.resume([saved[number] for number in chosen])
+            yield from group.run(data, where, stop, progress, options)
 
 
 class Member:

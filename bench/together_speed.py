@@ -10,6 +10,7 @@ import torch
 
 from bench.accelerated import compiled_share
 from bench.data.arrays import Dataset
+from bench.data.batches import Pixels
 from bench.launch.control import RunOptions
 from bench.loop import prepare_device
 from bench.speed import Speed, stacked
@@ -62,8 +63,15 @@ def measure(
         options: as of the cells one after another.
     """
     where = prepare_device(device, options)
-    settings, speed = configs[0]["train"], options.switches
-    pixels = pixels_of(configs[0], data, where)
+    speed = options.switches
+    with pixels_of(configs[0], data, where, options.data_bytes) as pixels:
+        return _measure(configs, data, pixels, where, speed)
+
+
+def _measure(
+    configs: Sequence[dict[str, Any]], data: Dataset, pixels: Pixels, where: torch.device, speed: Speed
+) -> TogetherSpeed:
+    settings = configs[0]["train"]
     seeds = [int(config["seed"]) for config in configs]
     method = ready_method(configs[0], data, where)
     prepare(method, speed, lambda _: None)

@@ -11,6 +11,7 @@ from bench.build import build_method, load_optimizer_state, module_state, optimi
 from bench.compiled import NoCompiler
 from bench.data.arrays import Dataset
 from bench.data.batches import Pixels
+from bench.data.streaming import open_pixels
 from bench.engines import PlainEngine, train_step, updated_names
 from bench.errors import Diverged
 from bench.flat import FlatAdam
@@ -63,7 +64,21 @@ def pretrain(
     where = prepare_device(device, options)
     method = ready_method(config, data, where)
     prepare(method, options.switches, attempt.note)
-    pixels = pixels_of(config, data, where)
+    with pixels_of(config, data, where, options.data_bytes, attempt.note) as pixels:
+        return _train(config, data, attempt, where, method, pixels, stop, progress, options)
+
+
+def _train(
+    config: dict[str, Any],
+    data: Dataset,
+    attempt: "Attempt",
+    where: torch.device,
+    method: Method,
+    pixels: Pixels,
+    stop: Stop,
+    progress: Progress,
+    options: RunOptions,
+) -> dict[str, Any]:
     steps = Steps(method, pixels, config["train"], int(config["seed"]), options.switches, attempt.note)
     means = EpochMeans(where)
 
@@ -107,10 +122,19 @@ def ready_method(config: dict[str, Any], data: Dataset, where: torch.device) -> 
     return method.train()
 
 
-def pixels_of(config: dict[str, Any], data: Dataset, where: torch.device) -> Pixels:
-    """The images that a cell is pretrained on; a method that asks for no labels also has those without."""
+def pixels_of(
+    config: dict[str, Any],
+    data: Dataset,
+    where: torch.device,
+    budget: int | None = None,
+    note: Callable[[str], None] = print,
+) -> Pixels:
+    """The images that a cell is pretrained on; a method that asks for no labels also has those without.
+
+    Resident or streamed, see `bench.data.streaming.open_pixels`; whoever is done with them closes them.
+    """
     source = data.train if registry.spec(config["method"]).labels else data.pool
-    return Pixels(source, where, config["train"]["scale"])
+    return open_pixels(source, where, config["train"]["scale"], budget=budget, note=note)
 
 
 def log_epoch(

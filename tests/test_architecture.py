@@ -39,7 +39,7 @@ COMPUTE = {
     "streams",
     "train",
 }
-COMPUTE |= {"accelerated", "data.batches", "evaluate", "winograd"}
+COMPUTE |= {"accelerated", "data.batches", "data.prefetch", "data.streaming", "evaluate", "winograd"}
 COMPUTE |= {"micro.budget", "micro.check", "micro.miniatures"}
 # Of several seeds at once.
 COMPUTE |= {"inputs", "perf.together", "stacked", "together", "together_speed"}

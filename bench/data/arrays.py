@@ -14,7 +14,8 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8, (n, 3, height, width), RGB; may be memory-mapped read-only.
+        images: uint8, (n, 3, height, width), RGB; may be memory-mapped read-only, or no array but what has its
+            `shape`, `dtype`, `nbytes` and length and gives rows of them by a number, a slice or an integer array.
         labels: int64, (n,), an index into `Dataset.classes`; -1 where there is none.
     """
 

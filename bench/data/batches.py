@@ -1,6 +1,10 @@
-"""From uint8 arrays kept on the device to batches: no worker process, no copy from the host in the loop."""
+"""From uint8 arrays kept on the device to batches: no worker process, no copy from the host in the loop.
 
-from typing import Literal
+What does not fit on the device is streamed to it, see `bench.data.streaming`; the batches are the same.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -34,15 +38,43 @@ class Pixels:
         # A copy, channels-last: a batch is whole rows of it, in the layout that a network wants.
         images = torch.from_numpy(np.array(split.images)).to(device)
         self.images: UInt8[Tensor, "n 3 h w"] = images.contiguous(memory_format=torch.channels_last)
+        self._prepare(split, device, scale, dtype)
+
+    def _prepare(self, split: Split, device: torch.device | str, scale: Scale, dtype: torch.dtype) -> None:
+        """All but the images."""
         self.labels: Int[Tensor, " n"] = torch.from_numpy(np.array(split.labels, dtype=np.int64)).to(device)
         mean, std = (torch.tensor(v, dtype=dtype, device=device).view(3, 1, 1) for v in MEAN_STD[scale])
         self._factor = 1 / (255 * std)
         self._offset = mean / std
         self.dtype = dtype
         self.device = torch.device(device)
+        # Where an index costs nothing to look up.
+        self.index_device = self.device
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.labels)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+        """Say which indices will be asked for next, in this order; nothing that is resident needs to know.
+
+        Args:
+            parts: one index a batch; looked at when its turn comes, in another thread.
+            of: who says so; what is said again replaces what the same one said before.
+        """
+
+    def close(self) -> None:
+        """End what reads ahead."""
+
+    def rows(self, index: Int[Tensor, " b"]) -> tuple[UInt8[Tensor, "b 3 h w"], Int[Tensor, " b"]]:
+        """Images as they are stored, channels-last in memory, and their labels; on the device."""
+        images = self.images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+        return images, self.labels[index]
 
     def batch(
         self, index: Int[Tensor, " b"], flip: Tensor | None = None
@@ -51,11 +83,11 @@ class Pixels:
 
         The images lie channels-last in memory, in which convolutions and pooling are faster on CPU and GPU.
         """
-        images = self.images.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+        images, labels = self.rows(index)
         if flip is not None:
             images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
         scaled = images.to(self.dtype) * self._factor - self._offset
-        return scaled.contiguous(memory_format=torch.channels_last), self.labels[index]
+        return scaled.contiguous(memory_format=torch.channels_last), labels
 
     def to_unit(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """Images on the network's scale back to [0, 1], to which what lies beyond is clamped."""

@@ -83,6 +83,8 @@ def take(data: "Dataset", name: str, fraction: float) -> "Dataset":
 def _part(split: "Split", fraction: float) -> "Split":
     import numpy as np
 
+    from bench.data.chosen import choose_rows
+
     chosen = np.concatenate(
         [
             (members := np.flatnonzero(split.labels == label))[evenly(len(members), fraction)]
@@ -90,7 +92,8 @@ def _part(split: "Split", fraction: float) -> "Split":
         ]
     )
     chosen.sort()
-    part = type(split)(split.images[chosen], split.labels[chosen])
+    part = type(split)(choose_rows(split.images, chosen), split.labels[chosen])
     for array in (part.images, part.labels):
-        array.flags.writeable = False
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False
     return part

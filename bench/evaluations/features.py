@@ -75,7 +75,7 @@ def _features(task: Task, backbone: Backbone, split: Split, s: FeaturesSettings)
         raise UsageError(f"{task.data.name} has no images to compute features of")
     pixels = task.pixels(split, s.scale)
     found: Tensor | None = None
-    for index in task.chunks(len(pixels)):
+    for index in task.chunks(len(pixels), ahead=pixels):
         part = flatten(backbone(pixels.batch(index)[0]), s.grid)
         if found is None:
             _check_memory(task, part.shape[1] * part.element_size())

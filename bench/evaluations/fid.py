@@ -97,7 +97,7 @@ def fid(task: Task) -> Findings:
             raise BenchError(
                 f"{task.config['pretrain']['method']} is registered with a decoder, and has none"
             )
-        real.append(_features(network, pixels.images[index]))
+        real.append(_features(network, pixels.rows(index)[0]))
         made.append(_features(network, pixels.to_bytes(recon)))
         task.told(int(part[-1]) + 1, count)
     ours, theirs = torch.cat(made), torch.cat(real)

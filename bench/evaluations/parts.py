@@ -202,7 +202,7 @@ def parts(task: Task) -> Findings:
 def _maps(task: Task, method: Method, split: Split) -> Iterator[torch.Tensor]:
     """Probabilities of occurrence of a split's images, chunk by chunk: [b, n, h, w]."""
     pixels = task.pixels(split)
-    for index in task.chunks(len(pixels)):
+    for index in task.chunks(len(pixels), ahead=pixels):
         found = method.parts(pixels.batch(index)[0])
         if found is None:
             raise BenchError(f"{task.config['pretrain']['method']} is registered with parts and shows none")

@@ -91,5 +91,5 @@ def crops(
     left = np.clip(centres[:, 1] - side // 2, 0, width - side)
     found = np.empty((len(centres), 3, side, side), np.uint8)
     for number, (i, y, x) in enumerate(zip(index, top, left, strict=True)):
-        found[number] = images[i, :, y : y + side, x : x + side]
+        found[number] = images[int(i)][:, y : y + side, x : x + side]
     return found

@@ -67,7 +67,7 @@ def reconstruction(task: Task) -> Findings:
         found["ssim"] = []
     terms: dict[str, list[float]] = {}
     counts: list[int] = []
-    for step, index in enumerate(task.chunks(len(pixels))):
+    for step, index in enumerate(task.chunks(len(pixels), ahead=pixels)):
         image, _ = pixels.batch(index)
         made = method.reconstruct(image)
         if made is None:

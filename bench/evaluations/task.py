@@ -15,6 +15,7 @@ from bench.build import build_backbone, build_method, under
 from bench.data import registry as datasets
 from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels, Scale
+from bench.data.streaming import open_pixels
 from bench.errors import UsageError
 from bench.evaluations.weights import sha256_of
 from bench.launch.control import Progress, RunOptions, Stop
@@ -58,6 +59,7 @@ class Task:
         progress: told now and then.
         options: see `bench.launch.control.RunOptions`.
         begun: when, by `time.perf_counter`.
+        opened: the pixels that were asked for, until `close`.
     """
 
     config: Mapping[str, Any]
@@ -71,6 +73,7 @@ class Task:
     progress: Progress
     options: RunOptions
     begun: float = field(default_factory=time.perf_counter)
+    opened: list[Pixels] = field(default_factory=list)
 
     @property
     def seed(self) -> int:
@@ -140,17 +143,36 @@ class Task:
 
     def pixels(self, split: Split, scale: Scale | None = None) -> Pixels:
         """Images of a split on the device; on the scale of pretraining unless another is given."""
-        return Pixels(split, self.device, scale or self.scale)
+        scale = scale or self.scale
+        pixels = open_pixels(
+            split, self.device, scale, budget=self.options.data_bytes, note=self.attempt.note
+        )
+        self.opened.append(pixels)
+        return pixels
 
-    def chunks(self, count: int, size: int = CHUNK) -> Iterator[Tensor]:
+    def close(self) -> None:
+        """End what reads images ahead."""
+        for pixels in self.opened:
+            pixels.close()
+
+    def chunks(self, count: int, size: int = CHUNK, *, ahead: Pixels | None = None) -> Iterator[Tensor]:
         """Indices of `count` images, chunk by chunk.
+
+        Args:
+            count: of the images.
+            size: of a chunk.
+            ahead: what will be asked for these very indices, and reads them ahead where it is streamed.
 
         Raises:
             Interrupted, OutOfTime, Preempted: asked to stop.
         """
-        for begin in range(0, count, size):
+        device = self.device if ahead is None else ahead.index_device
+        bounds = [(begin, min(begin + size, count)) for begin in range(0, count, size)]
+        if ahead is not None:
+            ahead.expect(torch.arange(begin, end) for begin, end in bounds)
+        for begin, end in bounds:
             self.stop.raise_if_asked()
-            yield torch.arange(begin, min(begin + size, count), device=self.device)
+            yield torch.arange(begin, end, device=device)
 
     def pictures(self, split: Split, count: int, what: str = "pictures") -> NDArray[np.int64]:
         """Indices of some images to show, the same for every pretraining on these data: drawn, not chosen."""

@@ -29,6 +29,8 @@ class RunOptions:
         checkpoint_every_seconds: save after so many seconds.
         cache_bytes: at most so much memory for features that are computed once.
         cache_disk_bytes: at most so much of a file for those that do not fit; 0 is none.
+        data_bytes: at most so much memory of the device for the images of a split, which are streamed where they take
+            more; None is a share of what is free. Compressed ones always are.
         threads: of one cell; None is torch's choice.
         weights: evaluation -> path of the file of weights that it needs.
         speed: what the user wishes: "auto" or "plain", see `bench.speed.choose`.
@@ -44,6 +46,7 @@ class RunOptions:
     checkpoint_every_seconds: float = 60.0
     cache_bytes: int = 4 << 30
     cache_disk_bytes: int = 32 << 30
+    data_bytes: int | None = None
     threads: int | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     speed: str = "plain"
