@@ -13,7 +13,7 @@ from bench.plan import Cell
 from bench.time_left import TimeLeft, duration
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.progress import Progress, TaskID
 
 LINE_SECONDS = 30.0
 BAR_WIDTH = 16
@@ -196,3 +196,17 @@ def make_display(waiting: Iterable[Cell], stream: TextIO | None = None) -> Plain
     """
     out: TextIO = sys.stdout if stream is None else stream
     return RichDisplay(waiting, out) if out.isatty() else PlainDisplay(waiting, out)
+
+
+def file_bar(stream: TextIO) -> "Progress":
+    """One bar over files of a data set, with the time that is left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=BAR_WIDTH),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=stream),
+    )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import decode, prepare, registry
+from bench.data import decode, entry, prepare, registry
 from bench.errors import DataError
 from tests.test_data import class_tree, one_line, same, write_image
 
@@ -146,13 +146,13 @@ def test_a_prepared_entry_is_used_where_nothing_can_be_written(root, monkeypatch
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_no_space_left_is_one_line_and_leaves_nothing(root, tmp_path, monkeypatch, code):
-    write = prepare._write_array
+    write = entry._write_array
 
     def full(path, array):
         write(path, array[:1])
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(prepare, "_write_array", full)
+    monkeypatch.setattr(entry, "_write_array", full)
     with pytest.raises(DataError) as error:
         registry.load(NAME, root)
     assert "no space left" in one_line(error)
@@ -164,30 +164,33 @@ def test_no_space_left_is_one_line_and_leaves_nothing(root, tmp_path, monkeypatc
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_says_so_with_its_number():
     with pytest.raises(OSError, match=r".") as error:
-        prepare._write_array(Path("/dev/full"), np.zeros(100_000, np.uint8))
+        entry._write_array(Path("/dev/full"), np.zeros(100_000, np.uint8))
     assert error.value.errno == errno.ENOSPC
 
 
-def test_an_interrupt_leaves_nothing(root, monkeypatch):
+def test_what_an_interrupt_left_is_gone_on_with(root, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(prepare, "_write_array", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        registry.load(NAME, root)
-    assert not (root / ".bench").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(entry, "_write_array", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            registry.load(NAME, root)
+    assert [left.name[:9] for left in entries(root / ".bench")] == [".partial-"]
+    no_decoding(monkeypatch)
+    assert len(registry.load(NAME, root).train) == 9
 
 
 LOAD = """
 import sys, time, pathlib
-from bench.data import decode, prepare, registry
+from bench.data import decode, entry, prepare, registry
 if sys.argv[2] == "hang":
-    write = prepare._write_array
+    write = entry._write_array
     def hang(path, array):
         write(path, array)
         print("half-way", flush=True)
         time.sleep(60)
-    prepare._write_array = hang
+    entry._write_array = hang
 if sys.argv[2] == "slow":
     read = decode.read_image
     decode.read_image = lambda *args: (time.sleep(0.02), read(*args))[1]

@@ -9,6 +9,7 @@ from bench.errors import choice_error
 # Name of a part -> what `bench data --help` says of it. Each is `command` in the module data_<name>.
 PARTS: dict[str, str] = {
     "list": "What is found, what is prepared, what is missing and where it comes from.",
+    "prepare": "Decode them ahead of runs, with all cores; goes on where it was killed.",
     "verify": "Counts, balance, sizes, broken files, fingerprint, copies and leaks.",
 }
 

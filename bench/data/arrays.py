@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import mmap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +100,8 @@ class Decoded:
         digest = hashlib.sha256(json.dumps([self.num_train, self.pool_start, self.classes]).encode())
         for name, array in self.arrays().items():
             digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for block in _blocks(array):
+                digest.update(block)
         return digest.hexdigest()
 
     def dataset(self, name: str, flip: bool, fingerprint: str | None = None) -> Dataset:
@@ -119,3 +122,24 @@ class Decoded:
         return Dataset(
             name, train, test, pool, self.classes, fingerprint, flip, tuple(self.corrupt), tuple(self.notes)
         )
+
+
+def _blocks(array: NDArray[Any], size: int = 8 << 20) -> Iterator[Any]:
+    """The bytes of an array in C order; those of a file are read piece by piece, as mapped ones would fill memory."""
+    # Of a slice of a mapped array, `offset` is the whole one's.
+    if (
+        not isinstance(array, np.memmap)
+        or not isinstance(array.base, mmap.mmap)
+        or not array.flags.c_contiguous
+        or array.filename is None
+    ):
+        yield np.ascontiguousarray(array).data
+        return
+    left = array.nbytes
+    with open(array.filename, "rb") as file:  # noqa: PTH123
+        file.seek(array.offset)
+        while left and (block := file.read(min(size, left))):
+            left -= len(block)
+            yield block
+    if left:
+        raise OSError(f"{array.filename} is {left} bytes short")

@@ -2,8 +2,9 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def read_image(path: Path, size: int) -> tuple[NDArray[np.uint8], int]:
         return np.asarray(square(to_rgb(image), size)), side
 
 
+def failure(path: Path, error: Exception) -> str:
+    """Why a file could not be decoded, in a few words.
+
+    Raises:
+        DataError: it could not even be read (not there, no permission, a disk error).
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 @dataclass
 class Batch:
     """Decoded files.
@@ -61,48 +73,70 @@ class Batch:
     sides: NDArray[np.int32]
 
 
+def _decode_few(where: Path, paths: Sequence[str], size: int) -> Batch:
+    images = np.empty((len(paths), 3, size, size), np.uint8)
+    sides = np.zeros(len(paths), np.int32)
+    failures: dict[int, str] = {}
+    for i, path in enumerate(paths):
+        try:
+            pixels, sides[i] = read_image(where / path, size)
+            images[i] = pixels.transpose(2, 0, 1)
+        except MemoryError:
+            raise
+        except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
+            failures[i] = failure(where / path, error)
+    return Batch(images, failures, sides)
+
+
+def decode_ahead(where: Path, paths: Sequence[str], size: int) -> Iterator[Batch]:
+    """Decode files on all cores, `CHUNK` of them at a time, in their order; few chunks are held at once.
+
+    Args:
+        where: folder that the paths are relative to.
+        paths: n image files.
+        size: height and width wanted.
+
+    Raises:
+        DataError: a file cannot be read at all (not there, no permission, a disk error).
+    """
+    Image.init()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(16, cores)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    waiting: deque[Future[Batch]] = deque()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # broken EXIF and the like: the pixels are what counts
+            for begin in range(0, len(paths), CHUNK):
+                waiting.append(pool.submit(_decode_few, where, paths[begin : begin + CHUNK], size))
+                # One slow file keeps nobody waiting until all others are three chunks ahead.
+                if len(waiting) >= 3 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def decode(where: Path, paths: Sequence[str], size: int, progress: Progress | None = None) -> Batch:
-    """Decode files on all cores.
+    """Decode files into memory; see `decode_ahead`.
 
     Args:
         where: folder that the paths are relative to.
         paths: n image files.
         size: height and width wanted.
         progress: called with (done, total) from this thread.
-
-    Raises:
-        DataError: a file cannot be read at all (not there, no permission, a disk error).
     """
-    images = np.empty((len(paths), 3, size, size), np.uint8)
-    sides = np.zeros(len(paths), np.int32)
-    failures: dict[int, str] = {}
-
-    def work(start: int) -> int:
-        stop = min(start + CHUNK, len(paths))
-        for i in range(start, stop):
-            try:
-                pixels, sides[i] = read_image(where / paths[i], size)
-                images[i] = pixels.transpose(2, 0, 1)
-            except MemoryError:
-                raise
-            except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise DataError(f"cannot read {where / paths[i]}: {error.strerror}") from error
-                failures[i] = (str(error) or type(error).__name__).splitlines()[0]
-        return stop
-
-    Image.init()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ThreadPoolExecutor(min(16, cores), thread_name_prefix="decode")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # broken EXIF and the like: the pixels are what counts
-            for done in pool.map(work, range(0, len(paths), CHUNK)):
-                if progress is not None:
-                    progress(done, len(paths))
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return Batch(images, failures, sides)
+    whole = Batch(np.empty((len(paths), 3, size, size), np.uint8), {}, np.zeros(len(paths), np.int32))
+    done = 0
+    for part in decode_ahead(where, paths, size):
+        end = done + len(part.images)
+        whole.images[done:end], whole.sides[done:end] = part.images, part.sides
+        whole.failures.update({done + i: why for i, why in part.failures.items()})
+        done = end
+        if progress is not None:
+            progress(done, len(paths))
+    return whole
 
 
 @dataclass(frozen=True)
@@ -127,6 +161,10 @@ class Layout:
     pool_start: int = 0
     notes: tuple[str, ...] = ()
 
+    def paths(self) -> list[str]:
+        """Every file: of the pool, training images first, then of the test split."""
+        return [*(path for path, _ in self.train), *self.unlabelled, *(path for path, _ in self.test)]
+
 
 def decode_layout(
     name: str, layout: Layout, size: int, skip_corrupt: bool, progress: Progress | None
@@ -146,19 +184,84 @@ def decode_layout(
 
     pool = decode(layout.where, paths, size, offset(0))
     test = decode(layout.where, [path for path, _ in layout.test], size, offset(len(paths)))
-    every_path = [*paths, *(path for path, _ in layout.test)]
     failures = pool.failures | {len(paths) + i: why for i, why in test.failures.items()}
-    corrupt = tuple(every_path[i] for i in sorted(failures))
-    if corrupt and not skip_corrupt:
-        raise _refusal(name, layout.where, every_path, failures)
+    labels = label_layout(name, layout, failures, skip_corrupt)
+    images, test_images = pool.images, test.images
+    if failures:
+        images = images[_others(len(paths), pool.failures)]
+        test_images = test_images[_others(len(layout.test), test.failures)]
+    sides = np.concatenate([pool.sides, test.sides])
+    sides[list(failures)] = np.iinfo(sides.dtype).max
+    smallest = int(sides.argmin())
+    return labels.decoded(images, test_images, (int(sides[smallest]), smallest))
 
-    kept, kept_test = _others(len(paths), pool.failures), _others(len(layout.test), test.failures)
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known of a layout once its files are decoded, but for the images.
+
+    Attributes:
+        layout: whose they are.
+        paths: every file: of the pool, then of the test split.
+        labels: int64, of the images of the pool that could be decoded; -1 where there is none.
+        test_labels: int64, of the test images that could be decoded.
+        num_train: so many first images are the training split.
+        pool_start: so many first images are not in the pool.
+        corrupt: files that could not be decoded.
+    """
+
+    layout: Layout
+    paths: Sequence[str]
+    labels: NDArray[np.int64]
+    test_labels: NDArray[np.int64]
+    num_train: int
+    pool_start: int
+    corrupt: tuple[str, ...]
+
+    def decoded(
+        self, images: NDArray[np.uint8], test_images: NDArray[np.uint8], smallest: tuple[int, int]
+    ) -> Decoded:
+        """With the images.
+
+        Args:
+            images: of the pool, those that could not be decoded left out.
+            test_images: likewise.
+            smallest: shorter side in pixels of the smallest image, and its place in `paths`.
+        """
+        return Decoded(
+            images=images,
+            labels=self.labels,
+            num_train=self.num_train,
+            pool_start=self.pool_start,
+            test_images=test_images,
+            test_labels=self.test_labels,
+            classes=self.layout.classes,
+            corrupt=self.corrupt,
+            notes=self.layout.notes,
+            smallest=smallest[0],
+            smallest_name=self.paths[smallest[1]],
+        )
+
+
+def label_layout(name: str, layout: Layout, failures: Mapping[int, str], skip_corrupt: bool) -> Labels:
+    """Labels of what could be decoded.
+
+    Args:
+        name: of the data set.
+        layout: its files.
+        failures: place in `Layout.paths` -> why the file could not be decoded.
+        skip_corrupt: leave those out.
+
+    Raises:
+        DataError: files are corrupt and `skip_corrupt` is not set, or it leaves a class without an image.
+    """
+    paths, num_pool = layout.paths(), len(layout.train) + len(layout.unlabelled)
+    if failures and not skip_corrupt:
+        raise _refusal(name, layout.where, paths, failures)
+    kept = _others(len(paths), failures)
     labels = np.array([label for _, label in layout.train] + [-1] * len(layout.unlabelled), np.int64)
     test_labels = np.array([label for _, label in layout.test], np.int64)
-    images, test_images = pool.images, test.images
-    if corrupt:
-        images, labels = images[kept], labels[kept]
-        test_images, test_labels = test_images[kept_test], test_labels[kept_test]
+    labels, test_labels = labels[kept[:num_pool]], test_labels[kept[num_pool:]]
     num_train = int(kept[: len(layout.train)].sum())
     for label in np.flatnonzero(np.bincount(labels[:num_train], minlength=len(layout.classes)) == 0):
         raise DataError(
@@ -166,23 +269,9 @@ def decode_layout(
         )
     if not len(test_labels):
         raise DataError(f"{name}: the test split has no readable image")
-
-    sides = np.concatenate([pool.sides, test.sides])
-    sides[list(failures)] = np.iinfo(sides.dtype).max
-    smallest = int(sides.argmin())
-    return Decoded(
-        images=images,
-        labels=labels,
-        num_train=num_train,
-        pool_start=int(kept[: layout.pool_start].sum()),
-        test_images=test_images,
-        test_labels=test_labels,
-        classes=layout.classes,
-        corrupt=corrupt,
-        notes=layout.notes,
-        smallest=int(sides[smallest]),
-        smallest_name=every_path[smallest],
-    )
+    start = int(kept[: layout.pool_start].sum())
+    corrupt = tuple(paths[i] for i in sorted(failures))
+    return Labels(layout, paths, labels, test_labels, num_train, start, corrupt)
 
 
 def _others(count: int, failed: Iterable[int]) -> NDArray[np.bool_]:
@@ -191,7 +280,7 @@ def _others(count: int, failed: Iterable[int]) -> NDArray[np.bool_]:
     return kept
 
 
-def _refusal(name: str, where: Path, paths: Sequence[str], failures: dict[int, str]) -> DataError:
+def _refusal(name: str, where: Path, paths: Sequence[str], failures: Mapping[int, str]) -> DataError:
     shown = [f"{paths[i]} ({failures[i].replace(str(where) + '/', '')})" for i in sorted(failures)[:3]]
     more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
     plural = "s" if len(failures) > 1 else ""

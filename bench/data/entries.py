@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data.prepare import JSON, SCHEMA, cache_folders
+from bench.data.entry import JSON, SCHEMA
+from bench.data.prepare import cache_folders
 from bench.data.source import DatasetSpec, Source
 
 

@@ -20,6 +20,7 @@ from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.arrays import Decoded
+    from bench.data.decode import Layout
 
 
 class ClassFolders:
@@ -82,19 +83,23 @@ class ClassFolders:
         train, test = self.splits
         return stat_files(self.where, [path for path, _ in train + test])
 
+    def layout(self) -> "Layout":
+        """Which image has which label."""
+        from bench.data.decode import Layout
+
+        return Layout(self.where, *self.splits, self.classes)
+
     def read(self, skip_corrupt: bool, progress: Progress | None) -> "Decoded":
         """Decode both splits."""
-        from bench.data.decode import Layout, decode_layout
+        from bench.data.decode import decode_layout
 
-        train, test = self.splits
-        layout = Layout(self.where, train, test, self.classes)
-        return decode_layout(self.spec.name, layout, self.spec.image_size, skip_corrupt, progress)
+        return decode_layout(self.spec.name, self.layout(), self.spec.image_size, skip_corrupt, progress)
 
 
 def class_folders(spec: DatasetSpec, where: Path, train: str = "train", test: str = "val") -> Source:
     """A tree `where/{train,test}/<class>/*` as a source."""
     tree = ClassFolders(spec, where, train, test)
-    return Source(where, tree.files, tree.read)
+    return Source(where, tree.files, tree.read, layout=tree.layout)
 
 
 def miniplaces(spec: DatasetSpec, root: Path | None) -> Source:

@@ -25,6 +25,7 @@ from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.arrays import Decoded
+    from bench.data.decode import Layout
 
 LISTS = ("TrainImages.txt", "TestImages.txt")
 FOLDERS = ("indoorCVPR_09", "indoor67", "indoor67/indoorCVPR_09")
@@ -34,7 +35,7 @@ def indoor67(spec: DatasetSpec, root: Path | None) -> Source:
     """`Images/<class>/*` below one of `FOLDERS`; the lists there, in the folder above or in the root."""
     where = first_folder(spec, root, FOLDERS, holds="Images")
     tree = Indoor67(spec, where, [where, where.parent, root or where])
-    return Source(where, tree.files, tree.read)
+    return Source(where, tree.files, tree.read, layout=tree.layout)
 
 
 def normalised(path: str) -> str:
@@ -136,7 +137,13 @@ class Indoor67:
 
     def read(self, skip_corrupt: bool, progress: Progress | None) -> "Decoded":
         """Decode train, test and the rest of the tree."""
-        from bench.data.decode import Layout, decode_layout
+        from bench.data.decode import decode_layout
+
+        return decode_layout(self.spec.name, self.layout(), self.spec.image_size, skip_corrupt, progress)
+
+    def layout(self) -> "Layout":
+        """Which image has which label, and which further ones are in the pool."""
+        from bench.data.decode import Layout
 
         train, test = self.splits
         label = {name: i for i, name in enumerate(self.classes)}
@@ -152,5 +159,4 @@ class Indoor67:
         def labelled(paths: list[str]) -> list[tuple[str, int]]:
             return [(path, label[path.split("/")[1]]) for path in paths]
 
-        layout = Layout(self.where, labelled(train), labelled(test), self.classes, rest, num_copies, notes)
-        return decode_layout(self.spec.name, layout, self.spec.image_size, skip_corrupt, progress)
+        return Layout(self.where, labelled(train), labelled(test), self.classes, rest, num_copies, notes)

@@ -14,6 +14,7 @@ from bench.errors import DataError
 
 if TYPE_CHECKING:
     from bench.data.arrays import Decoded
+    from bench.data.decode import Layout
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -107,6 +108,7 @@ class Source:
         read: `(skip_corrupt, progress) -> Decoded`, the slow part. Raises `DataError`.
         settings: whatever changes the arrays besides the files and the version.
         light: reads so fast that it may stay in memory where no folder can be written.
+        layout: which image file has which label, of data that are made of image files. Raises `DataError`.
     """
 
     where: Path | None
@@ -114,6 +116,7 @@ class Source:
     read: Callable[[bool, Progress | None], "Decoded"]
     settings: tuple[object, ...] = ()
     light: bool = False
+    layout: "Callable[[], Layout] | None" = None
 
 
 def missing(spec: DatasetSpec, root: Path | None) -> DataError:
