@@ -210,7 +210,7 @@ def test_where_no_table_was_asked_for_a_table_chooses_nothing(bench, tmp_path):
         (("--table", "8"), "`bench list architectures` prints it"),
         (
             ("--table", "2"),
-            "data set 'imagenet' is not supported yet; -d NAME runs the table on another data set",
+            "imagenet needs a data folder (--data DIR or BENCH_DATA): download ILSVRC2012_img_train.tar",
         ),
         (("--study", "own.py"), "--study says whose tables to run: add --table"),
         (("--table", "1", "--study", "patchva"), "unknown study 'patchva': did you mean 'patchvae'?"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.data import indoor67, registry
+from bench.data.listed import read_lines
 
 ROOT = os.environ.get("BENCH_DATA")
 LISTS = os.environ.get("BENCH_INDOOR67_LISTS")
@@ -63,7 +64,7 @@ def test_the_official_lists_of_indoor67_leave_a_pool_of_14280(tmp_path, monkeypa
         registry.DATASETS, "indoor67", dataclasses.replace(registry.spec("indoor67"), image_size=8)
     )
     where = tmp_path / "indoorCVPR_09"
-    listed = {name: indoor67.read_list(Path(LISTS or "") / name) for name in indoor67.LISTS}
+    listed = {name: read_lines(Path(LISTS or "") / name) for name in indoor67.LISTS}
     lines = [*listed["TrainImages.txt"], *listed["TestImages.txt"]]
     classes = sorted({line.split("/")[0] for line in lines})
     lines += [f"{classes[i % 67]}/not_listed_{i}.jpg" for i in range(15_620 - len(lines))]

@@ -127,6 +127,8 @@ def list_datasets(root: Path | None, as_json: bool) -> None:
         for fact in facts
     ]
     rows.append(["folder:PATH", "", "", "", "", "your own: train/ and val/ or test/, one folder a class"])
+    layouts = ", ".join(f"{row.name}:PATH" for row in datasets.DATASETS.values() if row.takes_path)
+    rows.append(["LAYOUT:PATH", "", "", "", "", f"a part of a data set in its layout: {layouts}"])
     _print(["name", "pixels", "classes", "train", "test", "here"], rows, facts, as_json)
 
 

@@ -5,10 +5,39 @@ import json
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Images(Protocol):
+    """What images of a split may be: an array, or files that are decoded when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, 3, height, width)."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """uint8."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """What all of them take once they are decoded."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """One image by its number, or several by a slice or an integer array; uint8."""
+        ...
+
+    def __array__(self, dtype: Any = None, /) -> NDArray[Any]:
+        """All of them."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.data.listed import check_counts
 from bench.data.source import (
     IMAGE_SUFFIXES,
     DatasetSpec,
@@ -65,17 +66,8 @@ class ClassFolders:
     def splits(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         """Training and test images, counted against the published numbers where there are any."""
         train, test = self.images(self.train), self.images(self.test)
-        wanted = (self.spec.num_train, self.spec.num_test, self.spec.num_classes)
-        for what, has, want in zip(
-            (f"{self.train} images", f"{self.test} images", "classes"),
-            (len(train), len(test), len(self.classes)),
-            wanted,
-            strict=True,
-        ):
-            if want is not None and has != want:
-                raise DataError(
-                    f"{self.spec.name}: {self.where} holds {has} {what}, not {want}: unpack it again"
-                )
+        counts = (len(train), len(test), len(self.classes))
+        check_counts(self.spec, self.where, counts, (self.train, self.test))
         return train, test
 
     def files(self) -> list[File]:

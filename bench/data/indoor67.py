@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.data.listed import read_lines
 from bench.data.source import (
     DatasetSpec,
     File,
@@ -42,14 +43,6 @@ def normalised(path: str) -> str:
     """A path by which two spellings of the same file are equal: case, Unicode form, separators."""
     path = unicodedata.normalize("NFC", path.strip()).replace("\\", "/").removeprefix("./")
     return path.removeprefix("Images/").casefold()
-
-
-def read_list(path: Path) -> list[str]:
-    """The lines of a split list that are not empty."""
-    try:
-        return [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
 
 
 class Indoor67:
@@ -87,7 +80,7 @@ class Indoor67:
         loose = {normalised(path): path for path in self.tree}
         found = []
         for listing in self.lists:
-            lines = read_list(listing)
+            lines = read_lines(listing)
             paths = [exact.get(line) or loose.get(normalised(line)) for line in lines]
             absent = [line for line, path in zip(lines, paths, strict=True) if path is None]
             if absent:

@@ -34,8 +34,6 @@ __all__ = [
 
 MIN_SIDE = 8  # the stride of resnet9: fewer pixels leave no feature
 MAX_SIDE = 65_535  # of a JPEG file
-# Known names that no reader serves yet: the error says so instead of "unknown".
-PLANNED = ("imagenet", "places205")
 DEFAULT_SIDE = 64  # of images that nobody has published at a size
 
 
@@ -59,11 +57,6 @@ def spec(name: str) -> DatasetSpec:
         return dataclasses.replace(row, num_train=count)
     if ":" in name:
         return _with_path(name)
-    if name in PLANNED:
-        raise UsageError(
-            f"data set {name!r} is not supported yet; a tree train/<class>/*, val/<class>/* of it can be read"
-            f" as folder:PATH (supported: {', '.join(DATASETS)})"
-        )
     if name not in DATASETS:
         raise choice_error("data set", name, [*DATASETS, "folder:PATH"])
     return DATASETS[name]
@@ -90,6 +83,7 @@ def _with_path(name: str) -> DatasetSpec:
             name=name,
             title=f"{base} ({row.title}'s layout)",
             image_size=size or row.image_size,
+            compressed=row.compressed if size is None or size == row.image_size else None,
             num_classes=None,
             num_train=None,
             num_test=None,
@@ -168,6 +162,8 @@ def load(
 ) -> "Dataset":
     """The arrays of a data set, decoded on the first call and memory-mapped from then on.
 
+    Of a data set that stays compressed (`bench.data.compressed`), what reads like arrays.
+
     Args:
         name: of a row of `DATASETS`, or `folder:PATH`, or `folder:PATH@SIZE`, or a row's layout elsewhere,
             `LAYOUT:PATH`; `@10%` after it takes a tenth of the training images.
@@ -180,12 +176,17 @@ def load(
         UsageError: no such data set.
         DataError: it is missing, incomplete or broken, or its arrays can be kept nowhere.
     """
+    from bench.data.compressed import open_compressed, stays_compressed
     from bench.data.prepare import prepared
 
     whole, fraction = split_fraction(name)
     row = spec(whole)
     root = None if root is None else Path(root).absolute()
-    data = prepared(row, _find(row, root), root, skip_corrupt, min_side, progress)
+    source = _find(row, root)
+    if source.layout is not None and stays_compressed(row, len(source.list_files())):
+        data = open_compressed(row, source, root, skip_corrupt, progress)
+    else:
+        data = prepared(row, source, root, skip_corrupt, min_side, progress)
     return data if fraction is None else take(data, name, fraction)
 
 

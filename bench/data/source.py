@@ -68,6 +68,8 @@ class DatasetSpec:
         at: PATH of such a name.
         near_equal: whether images that nearly agree are likely copies; small drawings are all alike.
         overlaps: data sets that share images with it, by the name of the one that both come from.
+        compressed: its images stay compressed and are decoded when they are asked for; None lets their number
+            and size decide (`bench.data.compressed`).
     """
 
     name: str
@@ -87,6 +89,7 @@ class DatasetSpec:
     at: str | None = None
     near_equal: bool = True
     overlaps: tuple[str, ...] = ()
+    compressed: bool | None = None
 
 
 class File(NamedTuple):
