@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "pack": "All records as one file, fit to be published.",
     "data": "Data sets: what is there, prepared ahead of runs, checked.",
     "export": "A backbone as a folder that timm opens.",
+    "probe": "Judge a backbone that exists, ours or not.",
     "list": "What there is: methods, data sets, backbones, runs, studies, architectures.",
     "show": "Everything about one run.",
     "clean": "Remove what nobody needs any more; asks first.",

@@ -79,6 +79,7 @@ def pretrain_config(
     protocol: str = "paper",
     preset: str = "full",
     settings: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The configuration of a pretraining.
 
@@ -92,15 +93,18 @@ def pretrain_config(
         protocol: paper, clean or reference.
         preset: smoke, quick or full.
         settings: what the user set, see `parse_settings`.
+        weights: `bench.given.Given.identity` of weights that its backbone takes instead of being trained; a method
+            that takes none leaves them aside.
 
     Raises:
         UsageError: a value is refused.
     """
     row = methods.spec(method)
+    weights = weights if row.takes_weights else None
     name, settings = str(identity["name"]), settings or {}
     epochs = preset_epochs(preset, name)[0]
     layers = [{"epochs": epochs, "flip": flip}, PROTOCOLS[protocol].train, of_group(settings, "pretrain")]
-    if not row.trained:
+    if not row.trained or weights:
         layers.append({"epochs": 0})
     train = build(TrainSettings, "pretrain", layers)
     if train["epochs"] == 0:
@@ -117,6 +121,7 @@ def pretrain_config(
         "image_size": image_size,
         "seed": seed,
         "train": train,
+        **({"weights": dict(weights)} if weights else {}),
     }
 
 
@@ -142,6 +147,7 @@ def probe_config(
     layers = [{"epochs": epochs, "flip": flip}, PROTOCOLS[protocol].probe]
     if end_to_end:
         layers.append({"bn_affine": True, "frozen_bn": "stored"})
+    layers.append(own_scale(pretrain))
     return {
         "schema": SCHEMA,
         "kind": "probe",
@@ -173,7 +179,7 @@ def evaluate_config(
         UsageError: a value is refused, or there is no such evaluation.
     """
     row = evaluations.spec(evaluation)
-    layers: list[Mapping[str, Any]] = [_evaluation_scale(row, protocol, settings or {})]
+    layers: list[Mapping[str, Any]] = [_evaluation_scale(row, pretrain, protocol, settings or {})]
     return {
         "schema": SCHEMA,
         "kind": "evaluate",
@@ -188,13 +194,19 @@ def evaluate_config(
     }
 
 
+def own_scale(pretrain: Mapping[str, Any]) -> dict[str, Any]:
+    """The scale of the input that weights from elsewhere were trained on, where that is known."""
+    scale = (pretrain.get("weights") or {}).get("scale")
+    return {"scale": scale} if scale else {}
+
+
 def _evaluation_scale(
-    row: evaluations.EvaluationSpec, protocol: str, settings: Mapping[str, Any]
+    row: evaluations.EvaluationSpec, pretrain: Mapping[str, Any], protocol: str, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The scale on which a probe of the same protocol sees its images, for an evaluation that has a choice."""
     if "scale" not in fields_of(row.settings_cls):
         return {}
-    probe = {**PROTOCOLS[protocol].probe, **of_group(settings, "probe")}
+    probe = {**PROTOCOLS[protocol].probe, **own_scale(pretrain), **of_group(settings, "probe")}
     return {"scale": probe["scale"]} if "scale" in probe else {}
 
 
@@ -241,7 +253,7 @@ def _evaluate_variant(config: Mapping[str, Any], protocol: str) -> list[str]:
     if name not in evaluations.EVALUATIONS:
         return parts
     row = evaluations.spec(name)
-    wanted = typed(row.settings_cls(**_evaluation_scale(row, protocol, {})))
+    wanted = typed(row.settings_cls(**_evaluation_scale(row, config["pretrain"], protocol, {})))
     return parts + differences(config["evaluate"], wanted, f"{name}.")
 
 
@@ -260,6 +272,7 @@ def variant(config: Mapping[str, Any]) -> str:
     wanted = {
         "flip": _flip(str(config["dataset"]["name"]), config["probe"]["flip"]),
         **PROTOCOLS[protocol].probe,
+        **own_scale(pretrain),
     }
     if config["freeze"] == "none":
         wanted |= {"bn_affine": True, "frozen_bn": "stored"}

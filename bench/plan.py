@@ -11,6 +11,7 @@ from bench.data.fractions import typed_name
 from bench.errors import UsageError
 from bench.evaluations import registry as evaluations
 from bench.evaluations.weights import Weights
+from bench.given import Given, title
 from bench.protocols import DEFAULT_PRESET
 from bench.records import Once, Run, State, load_run
 from bench.selection import backbone_stride, freeze_points, select
@@ -35,7 +36,8 @@ class Selection:
         settings: of `--set`, typed.
         skip_corrupt: leave out images that cannot be decoded.
         evaluations: names of the registry; each pretraining gets those that apply to its method.
-        weights: evaluation -> the file of weights that it needs.
+        weights: evaluation -> the file of weights that it needs; "backbone" -> that of `given`.
+        given: weights that the backbones of methods take that can; None has them pretrained here.
     """
 
     methods: tuple[str, ...]
@@ -51,6 +53,7 @@ class Selection:
     skip_corrupt: bool = False
     evaluations: tuple[str, ...] = ()
     weights: Mapping[str, Weights] = field(default_factory=dict)
+    given: Given | None = None
 
 
 @dataclass(frozen=True)
@@ -89,10 +92,12 @@ class Cell:
 def label(config: Mapping[str, Any]) -> str:
     """What a person calls a cell, such as "patchvae cifar100 seed 0 conv1-5".
 
-    Settings of the method that are not its defaults follow its name: "patchvae (num_parts=8) cifar100 ...".
+    Settings of the method that are not its defaults follow its name, "patchvae (num_parts=8) cifar100 ...", and so
+    does where its weights are from.
     """
     name, pretrain = typed_name(config["dataset"]), pretraining(config)
-    changed = ",".join(changed_settings(pretrain))
+    taken = [title(pretrain["weights"])] if pretrain.get("weights") else []
+    changed = ",".join([*changed_settings(pretrain), *taken])
     words = [pretrain["method"], *([f"({changed})"] if changed else []), name, "seed", str(pretrain["seed"])]
     if config["kind"] == "pretrain":
         return " ".join([*words, "pretrain"])
@@ -205,6 +210,7 @@ def _pretrain(selection: Selection, method: str, source: Source, seed: int) -> C
         protocol=selection.protocol,
         preset=selection.preset,
         settings=selection.settings,
+        weights=None if selection.given is None else selection.given.identity,
     )
     return Cell(config, source.name)
 

@@ -7,7 +7,7 @@ released code's. A protocol's other half, what it changes in a method, is in `mo
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-Scale = Literal["imagenet", "symmetric"]
+Scale = Literal["imagenet", "symmetric", "clip", "unit"]
 
 
 def check_settings(config: object, positive: tuple[str, ...], not_negative: tuple[str, ...]) -> None:
@@ -39,7 +39,8 @@ class TrainSettings:
         lr: of Adam.
         beta1: of Adam.
         beta2: of Adam.
-        scale: input range; "imagenet" standardises by ImageNet's mean and deviation, "symmetric" is [-1, 1].
+        scale: input range; "imagenet" standardises by ImageNet's mean and deviation, "symmetric" is [-1, 1]; "clip"
+            and "unit", [0, 1], are what some weights from elsewhere want.
         flip: mirror half of the images. It follows the data set.
         precision: of every computation.
     """

@@ -63,6 +63,10 @@ def pretrain(
     """
     where = prepare_device(device, options)
     method = ready_method(config, data, where)
+    if "weights" in config:
+        from bench.taking import take
+
+        take(method.backbone, config, options)
     prepare(method, options.switches, attempt.note)
     with pixels_of(config, data, where, options.data_bytes, attempt.note) as pixels:
         return _train(config, data, attempt, where, method, pixels, stop, progress, options)

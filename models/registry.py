@@ -29,6 +29,7 @@ class MethodSpec:
         decoder: it makes images as large as its input, so that size must be a multiple of the stride.
         labels: pretraining reads labels, hence the labelled training split only.
         parts: it says where parts occur in an image (`Method.parts`).
+        takes_weights: its backbone may have weights that exist already, instead of being pretrained here.
     """
 
     name: str
@@ -43,6 +44,7 @@ class MethodSpec:
     decoder: bool = False
     labels: bool = False
     parts: bool = False
+    takes_weights: bool = False
 
 
 def _family(name: str, title: str, target: str, config_cls: type, parts: bool = False) -> list[MethodSpec]:
@@ -71,7 +73,12 @@ METHODS: dict[str, MethodSpec] = {
         *_family("patchvae", "PatchVAE", "models.patchvae:PatchVAE", configs.PatchVAEConfig, parts=True),
         MethodSpec("bigan", "BiGAN", "models.bigan:BiGAN", configs.BiGANConfig, decoder=True),
         MethodSpec(
-            "supervised", "Supervised", "models.supervised:Supervised", configs.SupervisedConfig, labels=True
+            "supervised",
+            "Supervised",
+            "models.supervised:Supervised",
+            configs.SupervisedConfig,
+            labels=True,
+            takes_weights=True,
         ),
         MethodSpec(
             "random",
@@ -92,6 +99,16 @@ METHODS: dict[str, MethodSpec] = {
         ),
     ]
 }
+
+# A backbone from elsewhere, whatever it has learned from: no method of a comparison, so `all` does not mean it.
+GIVEN = MethodSpec(
+    "given",
+    "Given",
+    "models.untrained:Untrained",
+    configs.UntrainedConfig,
+    trained=False,
+    takes_weights=True,
+)
 
 # What a protocol changes in a method's settings (the protocol's other half is the harness's).
 PROTOCOL_SETTINGS: dict[str, dict[str, Any]] = {
@@ -117,6 +134,8 @@ def spec(name: str) -> MethodSpec:
     Raises:
         KeyError: no such method; the text names the nearest one.
     """
+    if name == GIVEN.name:
+        return GIVEN
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         raise KeyError(f"unknown method {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

@@ -40,6 +40,8 @@ COMPUTE = {
     "train",
 }
 COMPUTE |= {"accelerated", "data.batches", "data.prefetch", "data.streaming", "evaluate", "winograd"}
+# Backbones from elsewhere, and features for elsewhere.
+COMPUTE |= {"embed", "taking"}
 COMPUTE |= {"micro.budget", "micro.check", "micro.miniatures"}
 # Of several seeds at once.
 COMPUTE |= {"inputs", "perf.together", "stacked", "together", "together_speed"}

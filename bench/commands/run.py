@@ -1,6 +1,6 @@
 """`bench run`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,15 @@ from bench.commands.options import (
     user_path,
 )
 from bench.commands.predicting import measuring, prediction_options, show_plan
+from bench.commands.selected import select_cells
 from bench.commands.table_words import show_table_plan, show_tables
+from bench.commands.weights import weights_option
 from bench.commands.words import Fuller, Voice
-from bench.data import registry as datasets
 from bench.errors import UsageError
-from bench.evaluations.registry import choose
-from bench.evaluations.weights import inception
 from bench.launch.device import DEVICES
 from bench.plan import Selection, make_plan
 from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
-from bench.selection import parse_duration, parse_seeds, select, split
-from bench.settings import parse_settings
+from bench.selection import parse_duration
 from bench.speed import PRECISIONS, WISHES
 from bench.studies.load import DEFAULT
 from models import registry as methods
@@ -113,6 +111,7 @@ def _choice(names: Any) -> click.Choice:
     help="torch-fidelity's Inception weights: adds FID and KID.",
 )
 @click.option("--fid-weights-sha256", metavar="HEX", help="Take other weights, of this SHA-256, for them.")
+@weights_option
 @click.option("--pretrain-on", metavar="NAME", help="Pretrain on this data set, probe on -d.")
 @click.option(
     "--probe-seeds",
@@ -195,6 +194,18 @@ def command(**given: Any) -> int:
     bench run -m all -d digits -s 3 -j auto
     bench run -m all -d cifar100 -s 5 --preset full --slurm --profile gpu
     """  # noqa: D301
+    return execute(given)
+
+
+def execute(
+    given: dict[str, Any], selected: Callable[[dict[str, Any], Voice], Selection] | None = None
+) -> int:
+    """Do what the options of `bench run` say; gives the exit code.
+
+    Args:
+        given: every option.
+        selected: what is selected by them; None is what they say.
+    """
     methods.load_plugins()
     results: Path = user_path(given["results"]) or Path("results")
     root = user_path(given["root"])
@@ -207,7 +218,7 @@ def command(**given: Any) -> int:
     if typed("study") and not given["tables"]:
         raise UsageError("--study says whose tables to run: add --table all")
     given["fid_weights"] = user_path(given["fid_weights"])
-    selection = _selection(given)
+    selection = select_cells(given) if selected is None else selected(given, say)
     where = executor_of(given)
     if where == "slurm":
         refuse_for_slurm(given)
@@ -256,35 +267,3 @@ def command(**given: Any) -> int:
     if given["dry_run"]:
         return show_plan(order, given["price"], say)
     return compute(order, say)
-
-
-def _selection(given: Mapping[str, Any]) -> Selection:
-    names = select("method", given["method_names"], methods.METHODS)
-    for name in split(given["dataset_names"]):
-        # A plain name that is wrong gets the registry's own answer.
-        if name != "all" and not set("*?[!") & set(name):
-            datasets.spec(name)
-    where = select("data set", given["dataset_names"], datasets.DATASETS, datasets.open_prefixes())
-    origin = given["pretrain_on"]
-    if origin is not None:
-        datasets.spec(origin)
-    have = ("fid",) if given["fid_weights"] else ()
-    evaluations = choose(given["evaluations"], have)
-    weights = {}
-    if "fid" in evaluations:
-        weights["fid"] = inception(given["fid_weights"], given["fid_weights_sha256"])
-    return Selection(
-        methods=tuple(names),
-        datasets=tuple(where),
-        seeds=tuple(parse_seeds(given["seeds"])),
-        probes=given["probes"],
-        pretrain_on=origin,
-        probe_seeds=given["probe_seeds"],
-        backbone=given["backbone"],
-        preset=given["preset"],
-        protocol=given["protocol"],
-        settings=parse_settings(given["pairs"], names),
-        skip_corrupt=given["skip_corrupt"],
-        evaluations=evaluations,
-        weights=weights,
-    )

@@ -31,7 +31,8 @@ def next_line(survey: Survey, selection: Sequence[str]) -> str:
         return shlex.join(["bench", "run", *place])
     new = [one.asked for one in survey.of("new") if one.asked is not None]
     if new:
-        return shlex.join(["bench", "run", *run_words(new[-1]), *_job_words(survey), *place])
+        verb = "probe" if list(new[-1].selection.get("methods", ())) == [methods.GIVEN.name] else "run"
+        return shlex.join(["bench", verb, *run_words(new[-1]), *_job_words(survey), *place])
     return shlex.join(["bench", "report", *place])
 
 
@@ -60,6 +61,12 @@ def _selection_words(asked: Mapping[str, Any]) -> list[str]:
     count = seeds == list(range(len(seeds)))
     everything = list(asked["methods"]) == list(methods.METHODS)
     words = ["-m", "all" if everything else ",".join(asked["methods"]), "-d", ",".join(asked["datasets"])]
+    if given := asked.get("given"):
+        # `bench probe` has no methods to choose from.
+        own = list(asked["methods"]) == [methods.GIVEN.name]
+        words = (
+            ["--backbone-from", given["typed"], *words[2:]] if own else [*words, "--weights", given["typed"]]
+        )
     words += [
         "-s",
         str(len(seeds)) if count else ",".join(map(str, seeds)) + ("," if len(seeds) == 1 else ""),
@@ -71,6 +78,8 @@ def _selection_words(asked: Mapping[str, Any]) -> list[str]:
     if mine != evaluations.choose((), weights):
         words += ["--evaluate", ",".join(mine) or evaluations.NONE]
     for name, file in weights.items():
+        if name == "backbone":
+            continue
         words += [f"--{name}-weights", file["path"], f"--{name}-weights-sha256", file["sha256"]]
     for name in ("pretrain_on", "probe_seeds", "backbone", "preset", "protocol"):
         if asked[name] != getattr(default, name):

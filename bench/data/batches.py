@@ -14,11 +14,14 @@ from torch import Tensor
 from bench.data.arrays import Split
 from bench.streams import stream
 
-Scale = Literal["imagenet", "symmetric"]
+Scale = Literal["imagenet", "symmetric", "clip", "unit"]
 
 MEAN_STD: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    # Of weights from elsewhere: those of OpenAI's CLIP, and those that were trained on [0, 1].
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "unit": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
 
@@ -28,7 +31,7 @@ class Pixels:
     Args:
         split: uint8 images [n, 3, h, w] and int64 labels [n].
         device: where they are kept.
-        scale: what the network sees: ImageNet's mean and standard deviation, or [-1, 1].
+        scale: what the network sees: ImageNet's mean and standard deviation, [-1, 1], ...
         dtype: of the batches.
     """
 

@@ -4,8 +4,3 @@
 
 The same folder pushed to a hub opens with `hf-hub:`. Neither needs this project.
 """
-
-from bench.exported.folder import KEY, Described, check_target, read_folder
-from bench.exported.write import Exported, export
-
-__all__ = ["KEY", "Described", "Exported", "check_target", "export", "read_folder"]

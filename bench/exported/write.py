@@ -196,7 +196,7 @@ def _config(run: Run, net: "nn.Module", license: str) -> dict[str, Any]:
         },
         KEY: {
             "run": run.id,
-            "label": label(pretrain),
+            "label": label(pretrain).removesuffix(" pretrain"),
             "method": method,
             "backbone": pretrain["backbone"],
             "dataset": dict(pretrain["dataset"]),

@@ -194,6 +194,10 @@ def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
             "No weights: FID and KID need the user's own Inception weights (--fid-weights); nothing is put in"
             " their place without them."
         )
+    if any("weights" in r.pretrain for row in sheet.rows for r in row.runs.values()):
+        lines.append(
+            "Weights from elsewhere are one set at every seed: the interval of their row is the probe's alone."
+        )
     lines += [line for panel in sheet.panels for line in panel.left_out]
     runs = {run.id: run for row in sheet.rows for r in row.runs.values() for run in r.all_runs()}
     done = [run for run in runs.values() if run.result is not None]

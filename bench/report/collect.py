@@ -1,17 +1,18 @@
 """Runs sorted into panels: what may stand in one column, in one row, in one cell.
 
 Everything in a configuration but the method, its settings, the freeze point and the seeds tells panels apart:
-a mean never mixes protocols, schedules, backbones or pretraining data. Two kinds of rows join every panel
-that probes as they do: controls, which pretraining does not touch, and a labelled pretraining on another data
-set (the paper's "Imagenet Pretrained"), which says so in its label. An evaluation stands in every panel that has
-its pretraining in it, and opens one where nobody has probed that pretraining.
+a mean never mixes protocols, schedules, backbones or pretraining data. Three kinds of rows join every panel
+that probes as they do: controls, which pretraining does not touch; a labelled pretraining on another data
+set (the paper's "Imagenet Pretrained") and weights from elsewhere, which say so in their labels. An evaluation stands
+in every panel that has its pretraining in it, and opens one where nobody has probed that pretraining.
 """
 
 import json
 from collections.abc import Iterable
 from typing import Any
 
-from bench.config import stripped, variant
+from bench.config import own_scale, stripped, variant
+from bench.given import title
 from bench.protocols import PROTOCOLS, ProbeSettings
 from bench.records import Run
 from bench.report.evaluated import Evaluations
@@ -23,7 +24,7 @@ from models.registry import METHODS, MethodSpec
 def own_pretraining(pretrain: dict[str, Any], dataset: dict[str, Any]) -> bool:
     """Whether a pretraining belongs to one panel only (see the module's text)."""
     row = spec(pretrain["method"])
-    return row.trained and not (row.labels and pretrain["dataset"] != dataset)
+    return row.trained and "weights" not in pretrain and not (row.labels and pretrain["dataset"] != dataset)
 
 
 def _key(value: Any) -> str:
@@ -39,7 +40,7 @@ def _train_key(pretrain: dict[str, Any]) -> str:
 
 
 def _probe_key(probe: dict[str, Any]) -> str:
-    settings = probe["probe"]
+    settings = _as_protocol(probe)
     if spec(probe["pretrain"]["method"]).end_to_end:
         settings = _without(settings, "bn_affine", "frozen_bn")
     rest = _without(probe, "pretrain", "pretrain_id", "freeze", "seed", "probe")
@@ -49,39 +50,56 @@ def _probe_key(probe: dict[str, Any]) -> str:
 def _loose_probe_key(probe: dict[str, Any]) -> str:
     """The probe's key without what only frozen layers care about: what an end-to-end row is matched on."""
     rest = _without(probe, "pretrain", "pretrain_id", "freeze", "seed", "probe")
-    return _key([rest, _without(probe["probe"], "bn_affine", "frozen_bn"), probe["pretrain"]["backbone"]])
+    return _key(
+        [rest, _without(_as_protocol(probe), "bn_affine", "frozen_bn"), probe["pretrain"]["backbone"]]
+    )
+
+
+def _as_protocol(probe: dict[str, Any]) -> dict[str, Any]:
+    """A probe's settings; weights from elsewhere stand beside others, though their input has a scale of its own."""
+    settings = probe["probe"]
+    if own_scale(probe["pretrain"]) != {"scale": settings["scale"]}:
+        return settings
+    return {**settings, "scale": _protocol_scale(probe["protocol"])}
 
 
 def _row_key(pretrain: dict[str, Any], dataset: dict[str, Any]) -> str:
     key: list[Any] = [pretrain["method"], pretrain["method_version"], pretrain["method_config"]]
     if spec(pretrain["method"]).trained and not own_pretraining(pretrain, dataset):
         key.append(_train_key(pretrain))
+    if "weights" in pretrain:
+        key.append(pretrain["weights"])
     return _key(key)
 
 
 def _group(row: MethodSpec) -> RowGroup:
     if row.control:
         return "controls"
-    return "labelled" if row.labels else "methods"
+    return "labelled" if row.labels or row.takes_weights else "methods"
 
 
-def _label(pretrain: dict[str, Any], dataset: dict[str, Any], own_variant: str) -> str:
+def _label(pretrain: dict[str, Any], dataset: dict[str, Any], own_variant: str, scale: str) -> str:
     row = spec(pretrain["method"])
     label = row.title or pretrain["method"]
-    if row.trained and row.labels and pretrain["dataset"] != dataset:
+    if "weights" in pretrain:
+        label += f": {title(pretrain['weights'], scale)}"
+    elif row.trained and row.labels and pretrain["dataset"] != dataset:
         epochs = pretrain["train"]["epochs"]
         label += f" on {dataset_title(pretrain['dataset'])}, {epochs} epoch{'s' * (epochs != 1)}"
     return f"{label} [{own_variant}]" if own_variant else label
 
 
-def _new_row(pretrain: dict[str, Any], dataset: dict[str, Any], full_variant: str) -> RowRuns:
+def _new_row(pretrain: dict[str, Any], panel: Panel, full_variant: str) -> RowRuns:
+    dataset = panel.dataset
     parts = [part for part in full_variant.split(",") if part]
     own = ",".join(part for part in parts if not part.startswith(("pretrain.", "probe.")))
     foreign = spec(pretrain["method"]).trained and not own_pretraining(pretrain, dataset)
     loops = ",".join(part for part in parts if foreign and part.startswith("pretrain."))
     named = ",".join(part for part in (own, loops) if part)
     group = _group(spec(pretrain["method"]))
-    return RowRuns(pretrain["method"], _label(pretrain, dataset, named), own, group, pretrain, loops)
+    return RowRuns(
+        pretrain["method"], _label(pretrain, dataset, named, _scale(panel)), own, group, pretrain, loops
+    )
 
 
 def _order(run: Run, panel: Panel) -> tuple[bool, bool, str]:
@@ -149,7 +167,7 @@ class _Desk:
         pretrain = config["pretrain"]
         key = _row_key(pretrain, panel.dataset)
         if key not in panel.rows:
-            panel.rows[key] = _new_row(pretrain, panel.dataset, variant(described))
+            panel.rows[key] = _new_row(pretrain, panel, variant(described))
         row = panel.rows[key]
         places = self.by_pretrain.setdefault(config["pretrain_id"], [])
         if not any(one is panel for one, _ in places):
@@ -166,7 +184,7 @@ class _Desk:
         places = [
             (panel, row)
             for panel, row in self.by_pretrain.get(config["pretrain_id"], [])
-            if panel.dataset == dataset and scale in (None, _scale(panel))
+            if panel.dataset == dataset and (own_scale(pretrain) or scale in (None, _scale(panel)))
         ]
         for panel, row in places or self._unprobed(config, scale or pretrain["train"]["scale"]):
             self.evaluations.add(panel, row, run, config)
@@ -182,7 +200,7 @@ class _Desk:
         if not own_pretraining(pretrain, dataset):
             fitting = [known for known in self.found if known[0] == keys[0]]
         if not fitting:
-            protocol = next(name for name in PROTOCOLS if _protocol_scale(name) == scale)
+            protocol = next((name for name in PROTOCOLS if _protocol_scale(name) == scale), "paper")
             self.found[keys] = Panel(dataset, config["image_size"], pretrain, None, protocol)
             fitting = [keys]
         return [(self.found[known], self.row(self.found[known], config, pretrain)) for known in fitting]
@@ -193,7 +211,7 @@ def _protocol_scale(protocol: str) -> str:
 
 
 def _scale(panel: Panel) -> str:
-    return _protocol_scale(panel.protocol) if panel.probe is None else panel.probe["probe"]["scale"]
+    return _protocol_scale(panel.protocol) if panel.probe is None else _as_protocol(panel.probe)["scale"]
 
 
 def panels(runs: Iterable[Run]) -> tuple[list[Panel], list[Run]]:
@@ -238,7 +256,7 @@ def _attach(run: Run, config: dict[str, Any], found: dict[tuple[str, str], Panel
     for (_, train_key), panel in found.items():
         if train_key == _train_key(config):
             key = _row_key(config, panel.dataset)
-            row = panel.rows.get(key) or _new_row(config, panel.dataset, variant(config))
+            row = panel.rows.get(key) or _new_row(config, panel, variant(config))
             panel.rows[key] = row
             row.pretrains.setdefault(config["seed"], run)
             hit = True

@@ -44,6 +44,9 @@ def _in_force(method: str, dataset: str, protocol: str, own: tuple[tuple[str, An
 
 def _same_origin(row: StudyRow, runs: RowRuns, panel: Panel) -> bool:
     dataset = runs.pretrain["dataset"]
+    if "weights" in runs.pretrain:
+        # Whatever they were trained on, it was not as the row declares.
+        return False
     if row.pretrain_on is not None:
         return dataset["name"] == row.pretrain_on and "fraction" not in dataset
     # With labels, "the same images" are those that are probed, wherever the other rows were pretrained.

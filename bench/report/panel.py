@@ -13,7 +13,7 @@ from bench.records import Run
 from bench.report.model import RowGroup
 from bench.stats import Scores, SeedPair
 from bench.studies.metrics import Metric
-from models.registry import METHODS, MethodSpec
+from models.registry import GIVEN, METHODS, MethodSpec
 
 END_TO_END = "none"
 _UNKNOWN = MethodSpec("", "", "", object)
@@ -120,7 +120,7 @@ class Panel:
 
 def spec(method: str) -> MethodSpec:
     """The registry's row, or an empty one for a method that is not installed here."""
-    return METHODS.get(method, _UNKNOWN)
+    return GIVEN if method == GIVEN.name else METHODS.get(method, _UNKNOWN)
 
 
 def dataset_title(identity: dict[str, Any]) -> str:

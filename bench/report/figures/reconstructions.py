@@ -9,7 +9,7 @@ from bench.records import Run
 from bench.report.figures import raster
 from bench.report.figures.rows import NOT_HERE, Absent, Arrays, DatasetRows, named, open_arrays
 from bench.report.model import Figure, Picture
-from bench.report.panel import RowRuns
+from bench.report.panel import RowRuns, spec
 from bench.report.words import count
 
 SHOWN = 8
@@ -36,10 +36,8 @@ def reconstructions(rows: DatasetRows) -> Figure | Absent | None:
 
 def _decoding(row: RowRuns) -> Iterable[tuple[int, Run]]:
     """The pretrainings of a method that makes images; of one that is not installed, those that may have."""
-    from models.registry import METHODS
-
-    spec = METHODS.get(row.method)
-    return row.pretrains.items() if spec is None or spec.decoder else ()
+    known = spec(row.method)
+    return row.pretrains.items() if not known.name or known.decoder else ()
 
 
 def _shown(images: np.ndarray) -> int:
