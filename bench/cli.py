@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "data": "Data sets: what is there, prepared ahead of runs, checked.",
     "export": "A backbone as a folder that timm opens.",
     "probe": "Judge a backbone that exists, ours or not.",
+    "embed": "Features of a data set as npy or Parquet.",
     "list": "What there is: methods, data sets, backbones, runs, studies, architectures.",
     "show": "Everything about one run.",
     "clean": "Remove what nobody needs any more; asks first.",

@@ -57,7 +57,7 @@ def pretraining_of(run: Run, results: Path) -> Run:
         last = freeze_points(parent.config["backbone"])[-1]
         if config["freeze"] != last:
             raise UsageError(
-                f"{label(config)} trained stages of its own, whose weights no probe keeps: export its pretraining"
+                f"{label(config)} trained stages of its own, whose weights no probe keeps: name its pretraining"
                 f" {parent.id}, or the probe at {last}, which is that backbone whole"
             )
     if parent.result is None:
