@@ -20,6 +20,9 @@ SCHEMA = 1
 # A field that a later version adds stays out of the hash while it has the value that earlier runs implied:
 # dotted path in a config -> that value.
 IMPLIED: dict[str, Any] = {}
+# A setting of pretraining or probing that a later version adds is better left out of the configuration while it has
+# that value: then a configuration is what it was, and none has to be taken apart to be hashed.
+ABSENT: dict[str, Any] = {"shuffle": "full"}
 
 
 def stripped(config: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -120,9 +123,13 @@ def pretrain_config(
         "dataset": dict(identity),
         "image_size": image_size,
         "seed": seed,
-        "train": train,
+        "train": _without_absent(train),
         **({"weights": dict(weights)} if weights else {}),
     }
+
+
+def _without_absent(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in ABSENT or value != ABSENT[key]}
 
 
 def probe_config(
@@ -158,7 +165,7 @@ def probe_config(
         "freeze": "none" if end_to_end else freeze,
         "seed": seed,
         "protocol": protocol,
-        "probe": build(ProbeSettings, "probe", [*layers, of_group(settings or {}, "probe")]),
+        "probe": _without_absent(build(ProbeSettings, "probe", [*layers, of_group(settings or {}, "probe")])),
     }
 
 

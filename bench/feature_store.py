@@ -21,6 +21,7 @@ from torch import Tensor
 from bench.data.arrays import Split
 from bench.data.batches import Pixels
 from bench.data.chosen import choose_rows
+from bench.data.shuffling import Reach
 from bench.data.streaming import open_pixels
 from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes, chunk, compute, never
 
@@ -200,8 +201,10 @@ class _Rows:
         self.source, self.rows = source, rows.to(source.index_device)
         self.index_device = source.index_device
 
-    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
-        self.source.expect((self.rows[part] for part in parts), of)
+    def expect(
+        self, parts: Iterable[Int[Tensor, " b"]], of: object = None, reach: Reach | None = None
+    ) -> None:
+        self.source.expect((self.rows[part] for part in parts), of, reach)
 
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.source.batch(self.rows[index], flip)

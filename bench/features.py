@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bench.data.batches import Pixels
+from bench.data.shuffling import Reach
 from models.backbones import Backbone
 
 # Of 64 to 1000 images the quickest on a core whose caches hold what 128 of 32 x 32 pixels need between two layers.
@@ -28,7 +29,9 @@ class Source(Protocol):
 
     index_device: torch.device
 
-    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+    def expect(
+        self, parts: Iterable[Int[Tensor, " b"]], of: object = None, reach: Reach | None = None
+    ) -> None:
         """Say which indices will be asked for next; see `bench.data.batches.Pixels.expect`."""
         ...
 
@@ -63,9 +66,11 @@ class ComputedFeatures:
         self.batch_statistics = batch_statistics
         self.index_device = pixels.index_device
 
-    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+    def expect(
+        self, parts: Iterable[Int[Tensor, " b"]], of: object = None, reach: Reach | None = None
+    ) -> None:
         """The images of these indices are read ahead."""
-        self.pixels.expect(parts, of)
+        self.pixels.expect(parts, of, reach)
 
     @torch.no_grad()
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -141,7 +146,9 @@ class CachedFeatures:
         self.labels, self.features, self.mirrored, self.rows = labels, features, mirrored, rows
         self.index_device = labels.device
 
-    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+    def expect(
+        self, parts: Iterable[Int[Tensor, " b"]], of: object = None, reach: Reach | None = None
+    ) -> None:
         """Nothing is read any more."""
 
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.data.batches import Pixels, batch_bounds, epoch_order, flips
+from bench.data.batches import Pixels, batch_bounds, flips
+from bench.data.shuffling import epoch_order, reach
 from bench.engines import draw
 from bench.errors import UsageError
 from models.method import Batch, Method
@@ -38,9 +39,11 @@ class Inputs:
             raise UsageError(f"{images} images do not fill one batch of {settings['batch_size']}")
         self.total = self.per_epoch * settings["epochs"] if method.phases else 0
         self._order_epoch, self._next = -1, -1
+        self._shuffle = settings.get("shuffle", "full")
 
     def _order_of(self, epoch: int) -> Tensor:
-        return epoch_order(len(self.pixels), self.seed, "order", epoch, self.settings["epoch_images"])
+        wanted = self.settings["epoch_images"]
+        return epoch_order(len(self.pixels), self.seed, "order", epoch, wanted, self._shuffle)
 
     def _indices(self, step: int) -> Iterator[Tensor]:
         """The images of each step from one on to the end of the run, for a thread that reads ahead."""
@@ -60,7 +63,7 @@ class Inputs:
         """
         epoch, k = divmod(step, self.per_epoch)
         if step != self._next:
-            self.pixels.expect(self._indices(step), of=self)
+            self.pixels.expect(self._indices(step), of=self, reach=reach(self._shuffle))
         self._next = step + 1
         if epoch != self._order_epoch:
             self._order, self._order_epoch = self._order_of(epoch).to(self.pixels.index_device), epoch

@@ -18,7 +18,8 @@ from torch import Tensor
 from bench.build import build_backbone, load_optimizer_state, module_state, optimizer_state, under
 from bench.checkpoint import read_with_digest
 from bench.data.arrays import Dataset
-from bench.data.batches import batch_bounds, epoch_order, flips
+from bench.data.batches import batch_bounds, flips
+from bench.data.shuffling import epoch_order, reach
 from bench.errors import Diverged, RecordError, UsageError, WeightsError
 from bench.feature_store import FeatureStore
 from bench.features import ComputedFeatures
@@ -205,9 +206,11 @@ class _Run:
     def _step(self, epoch: int, k: int) -> tuple[dict[str, Tensor], int]:
         s = self.settings
         if k == 0 or not hasattr(self, "order"):
-            order = epoch_order(self.num_images, self.seed, "probe-order", epoch)
+            shuffle = s.get("shuffle", "full")
+            order = epoch_order(self.num_images, self.seed, "probe-order", epoch, shuffle=shuffle)
             self.order = order.to(self.train.index_device)
-            self.train.expect(self.order[begin:end] for begin, end in self.bounds[k:])
+            parts = (self.order[begin:end] for begin, end in self.bounds[k:])
+            self.train.expect(parts, reach=reach(shuffle))
         begin, end = self.bounds[k]
         count = end - begin
         flip = flips(count, self.seed, "probe-flip", self.done, self.device) if s["flip"] else None

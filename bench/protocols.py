@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 Scale = Literal["imagenet", "symmetric", "clip", "unit"]
+Shuffle = Literal["full", "blocks"]
 
 
 def check_settings(config: object, positive: tuple[str, ...], not_negative: tuple[str, ...]) -> None:
@@ -43,6 +44,8 @@ class TrainSettings:
             and "unit", [0, 1], are what some weights from elsewhere want.
         flip: mirror half of the images. It follows the data set.
         precision: of every computation.
+        shuffle: the order of an epoch; "full" is a permutation of all images, "blocks" reads a file that does not fit
+            in memory in pieces, see `bench.data.shuffling`.
     """
 
     epochs: int = 90
@@ -55,6 +58,7 @@ class TrainSettings:
     scale: Scale = "imagenet"
     flip: bool = False
     precision: Literal["fp32"] = "fp32"
+    shuffle: Shuffle = "full"
 
     def __post_init__(self) -> None:
         check_settings(self, ("epoch_images", "batch_size", "lr"), ("epochs", "beta1", "beta2"))
@@ -84,6 +88,7 @@ class ProbeSettings:
         frozen_bn: statistics of a frozen layer's BN; "batch" is the reference's.
         drop_last: leave out the last batch when it is not full.
         holdout: probe on nine tenths of the training split and choose the epoch on the other tenth.
+        shuffle: the order of an epoch, see `TrainSettings`.
     """
 
     epochs: int = 90
@@ -102,6 +107,7 @@ class ProbeSettings:
     frozen_bn: Literal["stored", "batch"] = "stored"
     drop_last: bool = False
     holdout: bool = False
+    shuffle: Shuffle = "full"
 
     def __post_init__(self) -> None:
         positive = ("epochs", "batch_size", "lr", "lr_step", "lr_gamma", "hidden", "init_std")

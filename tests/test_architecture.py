@@ -39,7 +39,8 @@ COMPUTE = {
     "streams",
     "train",
 }
-COMPUTE |= {"accelerated", "data.batches", "data.prefetch", "data.streaming", "evaluate", "winograd"}
+COMPUTE |= {"accelerated", "evaluate", "winograd"}
+COMPUTE |= {f"data.{name}" for name in ("batches", "prefetch", "readahead", "shuffling", "streaming")}
 # Backbones from elsewhere, and features for elsewhere.
 COMPUTE |= {"embed", "taking"}
 COMPUTE |= {"micro.budget", "micro.check", "micro.miniatures"}

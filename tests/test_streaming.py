@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.checkpoint import read_tensors
-from bench.data import readahead, streaming
+from bench.data import streaming
 from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels
 from bench.data.chosen import ChosenImages, choose_rows
@@ -225,21 +225,6 @@ def test_what_fits_is_resident_and_what_does_not_is_streamed_and_said(mapped, mo
     rows: Any = Rows(DATA.train.images)
     compressed = Split(rows, DATA.train.labels)
     assert type(open_pixels(compressed, "cpu", "imagenet", budget=1 << 40)) is StreamedPixels
-
-
-def test_rows_of_a_mapped_file_are_advised_on_at_their_place(mapped, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        readahead.os, "posix_fadvise", lambda _f, begin, size, _a: asked.append((begin, size)), raising=False
-    )
-    header, row = mapped.images.offset, 3 * 16 * 16
-    ahead = readahead.ReadAhead(mapped.images[5:], always=True)
-    assert ahead.active
-    ahead.advise(np.array([9, 0, 1, 3]))
-    assert asked == [(header + (5 + first) * row, count * row) for first, count in ((0, 2), (3, 1), (9, 1))]
-    assert not readahead.ReadAhead(mapped.images).active
-    assert not readahead.ReadAhead(np.array(mapped.images), always=True).active
-    assert not readahead.ReadAhead(mapped.images[[1, 2]], always=True).active
 
 
 def test_chosen_rows_of_many_images_are_looked_up_and_not_copied(mapped, monkeypatch):

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bench.checkpoint import read_tensors
-from bench.data.batches import MEAN_STD, Pixels, batch_bounds, epoch_order, flips
+from bench.data.batches import MEAN_STD, Pixels, batch_bounds, flips
+from bench.data.shuffling import epoch_order
 from bench.errors import Diverged, Interrupted, OutOfTime, UsageError
 from bench.launch.control import RunOptions, Stop
 from bench.train import pretrain

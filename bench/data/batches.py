@@ -12,6 +12,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from bench.data.arrays import Split
+from bench.data.shuffling import Reach
 from bench.streams import stream
 
 Scale = Literal["imagenet", "symmetric", "clip", "unit"]
@@ -63,12 +64,15 @@ class Pixels:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+    def expect(
+        self, parts: Iterable[Int[Tensor, " b"]], of: object = None, reach: Reach | None = None
+    ) -> None:
         """Say which indices will be asked for next, in this order; nothing that is resident needs to know.
 
         Args:
             parts: one index a batch; looked at when its turn comes, in another thread.
             of: who says so; what is said again replaces what the same one said before.
+            reach: how the order reads a file; None is row by row, as they come.
         """
 
     def close(self) -> None:
@@ -100,21 +104,6 @@ class Pixels:
         """Images on the network's scale back to 0..255."""
         pixels = (images + self._offset) / self._factor
         return pixels.round().clamp(0, 255).to(torch.uint8)
-
-
-def epoch_order(
-    num_images: int, seed: int, purpose: str, epoch: int, epoch_images: int | None = None
-) -> Int[Tensor, " m"]:
-    """Order of the images in an epoch: a permutation, or as many passes as `epoch_images` needs.
-
-    Drawn on the CPU from (seed, purpose, epoch, pass), so that it is the same on every device.
-    """
-    wanted = num_images if epoch_images is None else epoch_images
-    passes = [
-        torch.randperm(num_images, generator=stream(seed, purpose, epoch, k))
-        for k in range(-(-wanted // num_images))
-    ]
-    return torch.cat(passes)[:wanted]
 
 
 def batch_bounds(num_images: int, batch_size: int, drop_last: bool) -> list[tuple[int, int]]:

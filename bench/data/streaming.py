@@ -16,6 +16,7 @@ from bench.data.arrays import Split
 from bench.data.batches import Pixels, Scale
 from bench.data.prefetch import Prefetch
 from bench.data.readahead import ReadAhead
+from bench.data.shuffling import Reach
 from bench.memory import available_memory
 
 # Of the memory that is free, what a split may take without being asked for. On a processor it is there twice for a
@@ -61,14 +62,16 @@ class StreamedPixels(Pixels):
         self.index_device = torch.device("cpu")
         self._on_gpu = self.device.type == "cuda"
         self._copying = torch.cuda.Stream(self.device) if self._on_gpu else None
-        self._ahead = ReadAhead(split.images)
         self._lanes: dict[object, Prefetch[_Gathered]] = {}
 
-    def expect(self, parts: Iterable[Int[Tensor, " b"]], of: object = None) -> None:
+    def expect(
+        self, parts: Iterable[Int[Tensor, " b"]], of: object = None, reach: Reach | None = None
+    ) -> None:
         """See `Pixels.expect`."""
         if (lane := self._lanes.pop(of, None)) is not None:
             lane.close()
-        self._lanes[of] = Prefetch(self._gather_beside, parts, self._depth)
+        ahead = ReadAhead(self.split.images, reach)
+        self._lanes[of] = Prefetch(self._gather_beside, ahead.over(parts), self._depth)
 
     def close(self) -> None:
         """End the threads that read ahead; batches can be asked for still."""
@@ -106,7 +109,6 @@ class StreamedPixels(Pixels):
         number = index.numpy()
         if len(number) and not (number.min() >= 0 and number.max() < len(self)):
             raise IndexError(f"{number.min()} to {number.max()} are not all of the {len(self)} images")
-        self._ahead.advise(number)
         labels = self._host_labels[index]
         if not self._on_gpu:
             # NumPy's copy into the layout of a batch keeps to one thread and lets go of the interpreter.
