@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench import plugins
 from bench.data import registry as datasets
 from bench.errors import BenchError
 from bench.launch.device import default_threads, resolve_device
@@ -36,6 +37,7 @@ def diagnose(results: Path, root: Path | None) -> list[Check]:
         root: where data sets lie.
     """
     checks = [*_versions(), *_device(), _results(results)]
+    plugins.load()
     for name in datasets.DATASETS:
         fact = datasets.describe(name, root)
         text = (fact["where"] or "comes with a package") if fact["found"] else str(fact["problem"])

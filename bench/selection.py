@@ -115,8 +115,12 @@ def _facts(backbone: str) -> tuple[tuple[str, ...], int]:
         return FREEZE_POINTS[backbone], STRIDES[backbone]
     import timm
 
-    from models import backbones
+    from models import backbones, plugins
 
+    try:
+        plugins.load_backbone(backbone.partition(".")[0])
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     names = timm.list_models()
     if backbone.partition(".")[0] not in names:
         near = difflib.get_close_matches(backbone, [*FREEZE_POINTS, *names], n=1)

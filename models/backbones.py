@@ -10,6 +10,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
+from models import plugins
+
 CHECK_SIZE = 64
 
 # Backbones that only this project registers, as networks that timm alone can build: name -> (timm's architecture,
@@ -133,8 +135,10 @@ def _create(name: str, check: bool = True) -> nn.Module:
     """A timm model without its classifier, its stages checked to be a plain sequence.
 
     Raises:
-        ValueError: timm does not know the name, or the network is not a plain sequence of stages.
+        ValueError: timm does not know the name, a package's network cannot be loaded, or the network is not a plain
+            sequence of stages.
     """
+    plugins.load_backbone(name.partition(".")[0])
     try:
         try:
             net = timm.create_model(name, num_classes=0, zero_init_last=False)

@@ -1,15 +1,14 @@
 """Every method by name: where its class is, what its settings are. No torch here.
 
-A method of another package is added by the entry point `bench.methods`, whose value is a `MethodSpec`.
+A method of another package is added by the entry point `bench.methods`: a `MethodSpec`, or several (docs/plugins.md).
 """
 
 import dataclasses
 import difflib
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any
 
-from models import configs
+from models import configs, plugins
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class MethodSpec:
         labels: pretraining reads labels, hence the labelled training split only.
         parts: it says where parts occur in an image (`Method.parts`).
         takes_weights: its backbone may have weights that exist already, instead of being pretrained here.
+        dataset_settings: data set -> settings that its authors, or the method's, use there instead of the defaults.
     """
 
     name: str
@@ -45,6 +45,7 @@ class MethodSpec:
     labels: bool = False
     parts: bool = False
     takes_weights: bool = False
+    dataset_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def _family(name: str, title: str, target: str, config_cls: type, parts: bool = False) -> list[MethodSpec]:
@@ -122,21 +123,36 @@ DATASET_SETTINGS: dict[str, dict[str, Any]] = {"imagenet": {"num_parts": 64, "pa
 
 
 def load_plugins() -> None:
-    """Add the methods that installed packages offer under the entry point `bench.methods`."""
-    for point in entry_points(group="bench.methods"):
-        row = point.load()
-        METHODS.setdefault(row.name, row)
+    """Add the methods that installed packages offer; one that cannot be used is noted in `models.plugins.BROKEN`."""
+    plugins.load("bench.methods", MethodSpec, METHODS, _check)
+
+
+def _check(row: MethodSpec) -> None:
+    """Refuse a stranger's row that would fail later, where nobody expects it."""
+    plugins.check_target(row.target)
+    if not dataclasses.is_dataclass(row.config_cls) or not isinstance(row.config_cls, type):
+        raise ValueError(f"config_cls is {row.config_cls!r}, not a dataclass")
+    if not row.config_cls.__dataclass_params__.frozen:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(f"config_cls {row.config_cls.__name__} is not frozen")
+    if not isinstance(row.version, int) or row.version < 1:
+        raise ValueError(f"version is {row.version!r}, not a whole number from 1")
+    # Listing shows the defaults, so every setting has one.
+    row.config_cls(**row.options)
 
 
 def spec(name: str) -> MethodSpec:
     """The row of a method.
 
     Raises:
-        KeyError: no such method; the text names the nearest one.
+        KeyError: no such method; the text names the nearest one, or why a package's cannot be used.
     """
     if name == GIVEN.name:
         return GIVEN
     if name not in METHODS:
+        load_plugins()
+    if name not in METHODS:
+        if broken := plugins.broken("bench.methods", name):
+            raise KeyError(str(broken))
         near = difflib.get_close_matches(name, METHODS, n=1)
         raise KeyError(f"unknown method {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     return METHODS[name]
@@ -158,7 +174,12 @@ def resolve_config(name: str, dataset: str = "", protocol: str = "paper", **over
     """
     row = spec(name)
     known = {f.name for f in dataclasses.fields(row.config_cls)}
-    layers = (row.options, DATASET_SETTINGS.get(dataset.partition(":")[0], {}), PROTOCOL_SETTINGS[protocol])
+    layout = dataset.partition(":")[0]
+    own = DATASET_SETTINGS.get(layout, {}), PROTOCOL_SETTINGS[protocol]
+    if not any(cls.__module__ == configs.__name__ for cls in row.config_cls.__mro__):
+        # What is said here of this project's settings says nothing of a field by the same name elsewhere.
+        own = ()
+    layers = (row.options, *own, row.dataset_settings.get(layout, {}))
     settings = {k: v for layer in layers for k, v in layer.items() if k in known}
     unknown = set(overrides) - set(setting_names(name))
     if unknown:

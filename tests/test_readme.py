@@ -3,13 +3,12 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from bench.engines import PlainEngine, train_step
-from models import losses, registry
+from models import losses
 from models.backbones import Backbone
 from models.method import Method, Noise, Phase
 from models.networks import pyramid_decoder
@@ -43,16 +42,6 @@ def test_the_example_learns_to_rebuild_clean_images():
         batch, noises, schedule = make_batch(method, 0, 0)
         values.append(float(train_step(engine, optimizer, batch, noises, schedule)["loss"]))
     assert values[-1] < 0.7 * values[0]
-
-
-def test_a_package_adds_a_method_by_its_entry_point(monkeypatch):
-    row = registry.MethodSpec("denoising", "Denoising", "elsewhere:Denoising", DenoisingConfig, decoder=True)
-    point = SimpleNamespace(load=lambda: row)
-    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == "bench.methods" else [])
-    registry.load_plugins()
-    assert registry.spec("denoising") is row
-    assert registry.resolve_config("denoising", sigma=0.1).sigma == 0.1
 
 
 def test_the_example_of_a_study_is_one(tmp_path):

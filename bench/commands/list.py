@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench import plugins
 from bench.commands.options import counted, data_option, json_option, results_option, table, user_path
 from bench.config import schedule
 from bench.data import registry as datasets
@@ -17,6 +18,7 @@ from bench.records import load_runs
 from bench.selection import FREEZE_POINTS, STRIDES
 from bench.settings import GROUPS, fields_of
 from models import registry as methods
+from models.plugins import offered
 
 if TYPE_CHECKING:
     from bench.studies import Study
@@ -28,6 +30,10 @@ def command() -> None:
 
 
 def _print(header: list[str], rows: list[list[Any]], facts: list[dict[str, Any]], as_json: bool) -> None:
+    if any(fact.get("package") for fact in facts):
+        # Where the rows come from that are not this project's, after their names.
+        header = [header[0], "package", *header[1:]]
+        rows = [[row[0], fact.get("package"), *row[1:]] for row, fact in zip(rows, facts, strict=True)]
     click.echo(dumps(facts, indent=1) if as_json else table(header, rows))
 
 
@@ -35,7 +41,7 @@ def _print(header: list[str], rows: list[list[Any]], facts: list[dict[str, Any]]
 @json_option
 def list_methods(as_json: bool) -> None:
     """Methods and controls."""
-    methods.load_plugins()
+    plugins.load()
     facts = [
         {
             "name": row.name,
@@ -43,6 +49,7 @@ def list_methods(as_json: bool) -> None:
             "control": row.control,
             "labels": row.labels,
             "version": row.version,
+            "package": plugins.package("methods", row.name),
             "settings": {k: getattr(row.config_cls(), k) for k in methods.setting_names(row.name)},
         }
         for row in methods.METHODS.values()
@@ -58,7 +65,7 @@ def list_methods(as_json: bool) -> None:
 @json_option
 def list_settings(as_json: bool) -> None:
     """What --set may change, and the default."""
-    methods.load_plugins()
+    plugins.load()
     found: dict[str, dict[str, Any]] = {}
     for row in methods.METHODS.values():
         defaults = row.config_cls()
@@ -85,12 +92,13 @@ def list_settings(as_json: bool) -> None:
 @json_option
 def list_evaluations(as_json: bool) -> None:
     """What judges a pretraining beside the probe, what it measures, and to which methods it applies."""
-    methods.load_plugins()
+    plugins.load()
     facts = [
         {
             "name": row.name,
             "title": row.title,
             "version": row.version,
+            "package": plugins.package("evaluations", row.name),
             "metrics": [dataclasses.asdict(metric) for metric in row.metrics],
             "methods": [name for name, method in methods.METHODS.items() if row.applies(method)],
             "weights": row.weights,
@@ -114,7 +122,11 @@ def list_evaluations(as_json: bool) -> None:
 @json_option
 def list_datasets(root: Path | None, as_json: bool) -> None:
     """Data sets, and whether they are there."""
-    facts = [datasets.describe(name, user_path(root)) for name in datasets.DATASETS]
+    plugins.load()
+    facts = [
+        {**datasets.describe(name, user_path(root)), "package": plugins.package("datasets", name)}
+        for name in datasets.DATASETS
+    ]
     rows = [
         [
             fact["name"],
@@ -129,7 +141,8 @@ def list_datasets(root: Path | None, as_json: bool) -> None:
     rows.append(["folder:PATH", "", "", "", "", "your own: train/ and val/ or test/, one folder a class"])
     layouts = ", ".join(f"{row.name}:PATH" for row in datasets.DATASETS.values() if row.takes_path)
     rows.append(["LAYOUT:PATH", "", "", "", "", f"a part of a data set in its layout: {layouts}"])
-    _print(["name", "pixels", "classes", "train", "test", "here"], rows, facts, as_json)
+    header = ["name", "pixels", "classes", "train", "test", "here"]
+    _print(header, rows, facts if as_json else [*facts, {}, {}], as_json)
 
 
 @command.command("backbones")
@@ -141,10 +154,13 @@ def list_backbones(everything: bool, as_json: bool) -> None:
         {"name": name, "stride": STRIDES[name], "freeze_points": points}
         for name, points in FREEZE_POINTS.items()
     ]
+    # Known by their entry points alone: their freeze points and stride are those of the network when it is built.
+    facts += [{"name": point.name, "package": str(one)} for point, one in offered("bench.backbones")]
     if everything:
         import timm
 
-        facts += [{"name": name} for name in timm.list_models() if name not in FREEZE_POINTS]
+        known = {fact["name"] for fact in facts}
+        facts += [{"name": name} for name in timm.list_models() if name not in known]
     rows = [[f["name"], f.get("stride"), ", ".join(f.get("freeze_points", ()))] for f in facts]
     _print(["name", "stride", "freeze points"], rows, facts, as_json)
     if not everything and not as_json:

@@ -175,10 +175,11 @@ class _Part:
 
 
 def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
+    from bench import plugins
     from bench.data import registry as datasets
     from models import registry as methods
 
-    methods.load_plugins()
+    plugins.load()
     still = [name for name, row in methods.METHODS.items() if not row.trained]
     for name in split(names):
         if name in still:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from bench import plugins
 from bench.commands.options import chosen_results, json_option, results_option, table, user_path
 from bench.errors import UsageError
 from bench.files import dumps
 from bench.records import check_results, packed_file
 from bench.results_folder import report_folder
 from bench.studies.load import DEFAULT, load_study
-from models import registry as methods
 
 if TYPE_CHECKING:
     from bench.report import Records, Report
@@ -91,7 +91,7 @@ def command(
     bench report results --watch --port 8000
     bench report after --compare before
     """  # noqa: D301
-    methods.load_plugins()
+    plugins.load()
     study = load_study(study_name)
     results = chosen_results(given, results)
     _check(results)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bench import asked
+from bench import asked, plugins
 from bench.commands import tables
 from bench.commands.computing import Order, compute
 from bench.commands.downloading import download
@@ -35,7 +35,6 @@ from bench.protocols import DEFAULT_PRESET, PRESETS, PROTOCOLS
 from bench.selection import parse_duration
 from bench.speed import PRECISIONS, WISHES
 from bench.studies.load import DEFAULT
-from models import registry as methods
 
 
 def _choice(names: Any) -> click.Choice:
@@ -206,7 +205,7 @@ def execute(
         given: every option.
         selected: what is selected by them; None is what they say.
     """
-    methods.load_plugins()
+    plugins.load()
     results: Path = user_path(given["results"]) or Path("results")
     root = user_path(given["root"])
     as_json = given["as_json"]

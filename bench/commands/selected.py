@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from bench import plugins
 from bench.commands.weights import weights_of
 from bench.data import registry as datasets
 from bench.evaluations.registry import choose
@@ -20,6 +21,8 @@ def select_cells(given: Mapping[str, Any]) -> Selection:
     Raises:
         UsageError: a name that means nothing, a value that is refused.
     """
+    for group, texts in (("methods", given["method_names"]), ("evaluations", given["evaluations"])):
+        plugins.refuse_broken(f"bench.{group}", texts)
     names = select("method", given["method_names"], methods.METHODS)
     for name in split(given["dataset_names"]):
         # A plain name that is wrong gets the registry's own answer.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from bench import plugins
 from bench.commands.filters import Test, judged_by, make_tests
 from bench.commands.options import counted
 from bench.data.fractions import typed_name
@@ -17,7 +18,6 @@ from bench.errors import UsageError
 from bench.plan import pretraining
 from bench.protocols import PRESETS, PROTOCOLS
 from bench.status import Known
-from models import registry as methods
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,7 +85,7 @@ def choose(
     Raises:
         UsageError: a name that does not exist, or nothing that is known fits.
     """
-    methods.load_plugins()
+    plugins.load()
     tests = make_tests(given, known)
     mine = {id for prefix in given["prefixes"] for id in by_prefix(prefix, known, results)}
     fits = {

@@ -1,6 +1,7 @@
 """Every data set by name: where its reader is and what is known of it. Cheap to import.
 
 A new data set is a function `(DatasetSpec, root) -> Source` and a row of `bench.data.rows`.
+A package's data set comes by the entry point `bench.datasets` (docs/plugins.md).
 """
 
 import dataclasses
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from bench.data.fractions import FRACTION, split_fraction, take
 from bench.data.names import FOLDER, known_name, parse
 from bench.data.rows import DATASETS
-from bench.data.source import DatasetSpec, Progress, Source
-from bench.errors import DataError, UsageError, choice_error
+from bench.data.source import DatasetSpec, Progress, Source, check_row
+from bench.errors import BenchError, DataError, UsageError, choice_error
+from bench.protocols import PRESETS
+from models import plugins
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
@@ -42,6 +45,14 @@ def open_prefixes() -> tuple[str, ...]:
     return tuple(f"{kind}:" for kind in (FOLDER, *(row.name for row in DATASETS.values() if row.takes_path)))
 
 
+def load_plugins() -> None:
+    """Add the data sets that packages offer; one that cannot be used is noted in `models.plugins.BROKEN`."""
+    plugins.load("bench.datasets", DatasetSpec, DATASETS, check_row)
+    for row in DATASETS.values():
+        for preset, epochs in row.epochs.items():
+            PRESETS[preset].setdefault(row.name, epochs)
+
+
 def spec(name: str) -> DatasetSpec:
     """The row of a data set, or one made for `folder:PATH` or `LAYOUT:PATH`, `@SIZE` behind it or not.
 
@@ -58,12 +69,18 @@ def spec(name: str) -> DatasetSpec:
     if ":" in name:
         return _with_path(name)
     if name not in DATASETS:
+        load_plugins()
+    if name not in DATASETS:
+        if broken := plugins.broken("bench.datasets", name):
+            raise UsageError(str(broken))
         raise choice_error("data set", name, [*DATASETS, "folder:PATH"])
     return DATASETS[name]
 
 
 def _with_path(name: str) -> DatasetSpec:
     kind, path, size = parse(name)
+    if f"{kind}:" not in open_prefixes():
+        load_plugins()
     if f"{kind}:" not in open_prefixes():
         if kind in DATASETS:
             raise UsageError(f"data set {kind!r} takes no path: it is read below --data DIR (or BENCH_DATA)")
@@ -233,5 +250,16 @@ def download(name: str, root: Path | None) -> None:
 
 def _find(row: DatasetSpec, root: Path | None) -> Source:
     module, _, function = row.loader.partition(":")
-    reader = getattr(importlib.import_module(module), function)
-    return reader(row, None if root is None else Path(root).absolute())
+    package = plugins.PACKAGES.get(("bench.datasets", row.name))
+    try:
+        reader = getattr(importlib.import_module(module), function)
+        return reader(row, None if root is None else Path(root).absolute())
+    except BenchError:
+        raise
+    except Exception as error:
+        # A stranger's reader must not end the listing of all the others.
+        if package is None:
+            raise
+        raise DataError(
+            f"{row.name}: its reader in {package} raises {type(error).__name__}: {error}"
+        ) from error

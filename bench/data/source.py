@@ -5,12 +5,14 @@ Neither NumPy nor Pillow here: finding out whether data are there must stay chea
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.data.names import resolve
 from bench.errors import DataError
+from bench.protocols import PRESETS
+from models.plugins import check_target
 
 if TYPE_CHECKING:
     from bench.data.arrays import Decoded
@@ -70,6 +72,7 @@ class DatasetSpec:
         overlaps: data sets that share images with it, by the name of the one that both come from.
         compressed: its images stay compressed and are decoded when they are asked for; None lets their number
             and size decide (`bench.data.compressed`).
+        epochs: preset -> (pretraining epochs, probe epochs), where they are not those of any folder.
     """
 
     name: str
@@ -90,6 +93,24 @@ class DatasetSpec:
     near_equal: bool = True
     overlaps: tuple[str, ...] = ()
     compressed: bool | None = None
+    epochs: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def check_row(row: DatasetSpec) -> None:
+    """Refuse a package's row that would fail later, where nobody expects it.
+
+    Raises:
+        ValueError: names the field and its value.
+    """
+    check_target(row.loader)
+    if not isinstance(row.version, int) or row.version < 1:
+        raise ValueError(f"version is {row.version!r}, not a whole number from 1")
+    if not isinstance(row.image_size, int) or row.image_size < 1:
+        raise ValueError(f"image_size is {row.image_size!r}, not a number of pixels")
+    if unknown := sorted(set(row.epochs) - set(PRESETS)):
+        raise ValueError(f"epochs of an unknown preset {unknown[0]!r}; allowed: {', '.join(PRESETS)}")
+    # Braces that stand for something else would fail when the data are missing.
+    row.source.format(root="DIR")
 
 
 class File(NamedTuple):

@@ -1,7 +1,7 @@
 """Every evaluation by name: what it applies to, what it measures, where its function is. No torch here.
 
 An evaluation is a function `(Task) -> Findings` (`bench.evaluations.task`), a settings dataclass and a row of
-`EVALUATIONS`; nothing else knows it by name.
+`EVALUATIONS`; nothing else knows it by name. A package's comes by the entry point `bench.evaluations`.
 """
 
 import fnmatch
@@ -12,6 +12,7 @@ from typing import Literal
 from bench.errors import UsageError, choice_error
 from bench.evaluations import settings
 from bench.selection import select, split
+from models import plugins
 from models.registry import MethodSpec
 
 # What a person types to have no evaluation at all.
@@ -150,6 +151,19 @@ EVALUATIONS: dict[str, EvaluationSpec] = {
 }
 
 
+def load_plugins() -> None:
+    """Add the evaluations that packages offer; one that cannot be used is noted in `models.plugins.BROKEN`."""
+    plugins.load("bench.evaluations", EvaluationSpec, EVALUATIONS, _check)
+
+
+def _check(row: EvaluationSpec) -> None:
+    """Refuse a stranger's row that would fail later, where nobody expects it."""
+    plugins.check_target(row.target)
+    if not row.metrics:
+        raise ValueError("it measures nothing: metrics is empty")
+    row.settings_cls()
+
+
 def spec(name: str) -> EvaluationSpec:
     """The row of an evaluation.
 
@@ -157,6 +171,10 @@ def spec(name: str) -> EvaluationSpec:
         UsageError: no such evaluation; names the nearest one.
     """
     if name not in EVALUATIONS:
+        load_plugins()
+    if name not in EVALUATIONS:
+        if broken := plugins.broken("bench.evaluations", name):
+            raise UsageError(str(broken))
         raise choice_error("evaluation", name, EVALUATIONS)
     return EVALUATIONS[name]
 

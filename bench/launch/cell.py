@@ -13,6 +13,7 @@ from bench.launch.control import RunOptions, Stop
 from bench.launch.device import default_threads
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Trainer, one_line
 from bench.plan import Cell
+from bench.plugins import used
 from bench.probe_speed import choose_probe, kept_probe
 from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
@@ -182,6 +183,7 @@ class CellRunner:
                 data={"name": data.name, "fingerprint": data.fingerprint},
                 **({"jobs": dict(options.jobs)} if options.jobs else {}),
                 **({"together": dict(together)} if together else {}),
+                **({"plugins": packages} if (packages := used(work.cell.config)) else {}),
             ),
             on_row=self.display.row,
             on_note=self.display.note,
