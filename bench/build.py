@@ -43,20 +43,25 @@ def build_method(config: Mapping[str, Any], num_classes: int | None) -> Method:
         UsageError: settings, backbone and image size do not fit one another.
     """
     row = registry.spec(config["method"])
+    settings = row.config_cls(**config["method_config"])
+    size, seed = int(config["image_size"]), int(config["seed"])
+    return make_method(row, settings, config["backbone"], size, seed, num_classes)
+
+
+def make_method(
+    row: registry.MethodSpec, settings: Any, backbone: str, size: int, seed: int, num_classes: int | None
+) -> Method:
+    """A method by its row; see `build_method`."""
     module, _, name = row.target.partition(":")
     method_class: type[Method] = getattr(import_module(module), name)
-    settings = row.config_cls(**config["method_config"])
-    seed, size = int(config["seed"]), int(config["image_size"])
-    backbone = build_backbone(config["backbone"], seed)
-    if size < backbone.stride:
-        raise UsageError(
-            f"images of {size} pixels are smaller than {config['backbone']}'s stride {backbone.stride}"
-        )
+    network = build_backbone(backbone, seed)
+    if size < network.stride:
+        raise UsageError(f"images of {size} pixels are smaller than {backbone}'s stride {network.stride}")
     try:
         with seeded_init(seed, "init", "heads"):
-            return method_class(settings, backbone, size, num_classes)
+            return method_class(settings, network, size, num_classes)
     except ValueError as error:
-        raise UsageError(f"{config['method']}: {error}") from error
+        raise UsageError(f"{row.name}: {error}") from error
 
 
 def module_state(module: torch.nn.Module, prefix: str = "") -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "list": "What there is: methods, data sets, backbones, runs, studies, architectures.",
     "show": "Everything about one run.",
     "clean": "Remove what nobody needs any more; asks first.",
+    "contract": "Whether a method, data set or backbone keeps the promises that make it comparable.",
     "doctor": "Whether this machine is ready.",
     "perf": "How fast this machine computes, against the plain path and its own ceiling.",
     "stats": "Whether the statistics keep what they promise.",

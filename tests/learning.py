@@ -7,11 +7,12 @@ import numpy as np
 import torch
 
 from bench.build import build_method
+from bench.contract.method_case import make_inputs as make_batch
 from bench.data.arrays import Dataset, Split
-from bench.engines import draw
-from bench.streams import stream
-from models.method import Batch, Method
+from models.method import Method
 from models.registry import METHODS, resolve_config
+
+__all__ = ["TRAINED", "MemoryAttempt", "make_batch", "make_method", "noise_data", "pretrain_config"]
 
 TRAINED = [name for name, row in METHODS.items() if row.trained]
 
@@ -41,18 +42,6 @@ def pretrain_config(
 def make_method(name: str, seed: int = 0, dtype: torch.dtype = torch.float32, **config: Any) -> Method:
     method = build_method(pretrain_config(name, seed, **config), 10)
     return method.to(dtype).train()
-
-
-def make_batch(method: Method, seed: int, step: int, count: int = 4, dtype: torch.dtype = torch.float32):
-    """A batch of smooth random images, each phase's noise, and the schedule."""
-    size = method.image_size
-    g = stream(seed, "test-images", step)
-    coarse = torch.randn(count, 3, 4, 4, generator=g, dtype=torch.float64)
-    image = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bilinear").to(dtype)
-    batch = Batch(image, torch.randint(0, 10, (count,), generator=g))
-    noises = [draw(method.noise(), count, seed, p.loss, step, image) for p in method.phases]
-    schedule = {k: torch.tensor(v, dtype=dtype) for k, v in method.schedule(step).items()}
-    return batch, noises, schedule
 
 
 def noise_data(train: int = 40, test: int = 20, size: int = 32, classes: int = 10, seed: int = 0) -> Dataset:

@@ -57,6 +57,8 @@ COMPUTE |= {
     "positions",
     "probe_steps",
 }
+# Of the public contract.
+COMPUTE |= {f"contract.{name}" for name in ("backbones", "losses", "method_case", "methods")}
 # Of what is measured of a pretraining.
 COMPUTE |= {f"perf.{name}" for name in ("breakdown", "peak", "pretrain", "steps", "work")}
 _EVALUATIONS = (

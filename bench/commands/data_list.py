@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from bench import plugins
 from bench.commands.options import data_option, json_option, table, user_path
 from bench.data import registry as datasets
 from bench.data.entries import entries
@@ -24,6 +25,8 @@ def command(names: tuple[str, ...], root: Path | None, as_json: bool) -> None:
 
     Without a NAME, every data set of the registry.
     """
+    plugins.load()
+    plugins.refuse_broken("bench.datasets", names)
     facts = found(names or datasets.DATASETS, user_path(root))
     if as_json:
         click.echo(dumps(facts, indent=1))

@@ -30,7 +30,7 @@ def command() -> None:
 
 
 def _print(header: list[str], rows: list[list[Any]], facts: list[dict[str, Any]], as_json: bool) -> None:
-    if any(fact.get("package") for fact in facts):
+    if not as_json and any(fact.get("package") for fact in facts):
         # Where the rows come from that are not this project's, after their names.
         header = [header[0], "package", *header[1:]]
         rows = [[row[0], fact.get("package"), *row[1:]] for row, fact in zip(rows, facts, strict=True)]
