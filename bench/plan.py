@@ -1,6 +1,6 @@
 """A selection becomes cells: pretrainings, each with what judges it, by content id. No torch; writes nothing."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,7 @@ class Selection:
         protocol: paper, clean or reference.
         settings: of `--set`, typed.
         skip_corrupt: leave out images that cannot be decoded.
+        drop_leaks: leave out training images that are in the test split too.
         evaluations: names of the registry; each pretraining gets those that apply to its method.
         weights: evaluation -> the file of weights that it needs; "backbone" -> that of `given`.
         given: weights that the backbones of methods take that can; None has them pretrained here.
@@ -51,6 +52,7 @@ class Selection:
     protocol: str = "paper"
     settings: Mapping[str, Any] = field(default_factory=dict)
     skip_corrupt: bool = False
+    drop_leaks: bool = False
     evaluations: tuple[str, ...] = ()
     weights: Mapping[str, Weights] = field(default_factory=dict)
     given: Given | None = None
@@ -146,6 +148,21 @@ class Plan:
         return sum(len(group.cells) for group in self.groups)
 
 
+def shared_splits(groups: Iterable[Group], ids: Collection[str]) -> dict[tuple[str, str], None]:
+    """Data sets as (pretrained on, probed on), of cells that are to be computed, each pair once.
+
+    Args:
+        groups: of a plan.
+        ids: of the cells to compute.
+    """
+    return dict.fromkeys(
+        (group.pretrain.source, cell.source)
+        for group in groups
+        for cell in group.dependents
+        if (cell.id in ids or group.pretrain.id in ids) and group.pretrain.config["train"]["epochs"]
+    )
+
+
 def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | None = None) -> Plan:
     """The cells of a selection.
 
@@ -161,7 +178,7 @@ def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | N
     freezes = select("freeze point", selection.probes, points) if selection.probes else []
     origins = (selection.pretrain_on,) if selection.pretrain_on else ()
     names: list[str] = list(dict.fromkeys(origins + selection.datasets))
-    shelf = shelf or Sources(root, selection.skip_corrupt)
+    shelf = shelf or Sources(root, selection.skip_corrupt, selection.drop_leaks)
     located = {name: shelf.locate(name) for name in names}
     sources = {name: shelf.source(name) for name in names}
     stride = backbone_stride(selection.backbone)
@@ -187,7 +204,7 @@ def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | N
     for seed in selection.seeds:
         for name in selection.datasets:
             for method in selection.methods:
-                origin = sources[selection.pretrain_on or name]
+                origin = shelf.origin(selection.pretrain_on or name, name)
                 pretrain = _pretrain(selection, method, origin, seed)
                 pretrains.setdefault(pretrain.id, pretrain)
                 mine = dependents.setdefault(pretrain.id, {})

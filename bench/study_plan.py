@@ -134,7 +134,7 @@ def plan_tables(
     Raises:
         UsageError: nothing is left of them, a data set is missing, a setting contradicts a row. Nothing was written.
     """
-    shelf = Sources(root, restriction.base.skip_corrupt)
+    shelf = Sources(root, restriction.base.skip_corrupt, restriction.base.drop_leaks)
     plans = tuple(_plan(table, restriction, shelf) for table in tables)
     if not any(plan.rows for plan in plans):
         reasons = [line for plan in plans for line in plan.left_out]

@@ -8,7 +8,7 @@ from bench.launch.control import Stop, stopped
 from bench.launch.local import LocalRunner
 from bench.records import load_run, open_results
 
-DATA = SimpleNamespace(name="digits", fingerprint="f" * 64, corrupt=(), classes=("a", "b"))
+DATA = SimpleNamespace(name="digits", fingerprint="f" * 64, corrupt=(), classes=("a", "b"), leaks=None)
 
 
 def anything(value: object) -> Any:

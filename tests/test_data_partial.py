@@ -84,9 +84,10 @@ def test_the_entry_is_that_of_arrays_in_memory_byte_for_byte(root):
     assert data.fingerprint == decoded.fingerprint()
     assert data.corrupt == ("train/class1/017.jpg", "test/class3/004.jpg")
     (folder,) = root.glob(".bench/folder-*")
-    assert sorted(path.name for path in folder.iterdir()) == [
+    # What was found of its leaks is kept in its folder, and is no part of it.
+    assert {path.name for path in folder.iterdir()} - {"leaks.json", "signatures.npz"} == {
         "fingerprint.json", "images.npy", "labels.npy", "test_images.npy", "test_labels.npy"
-    ]  # fmt: skip
+    }  # fmt: skip
     for name, array in decoded.arrays().items():
         buffer = io.BytesIO()
         np.save(buffer, array)

@@ -125,7 +125,7 @@ def test_what_was_found_is_kept_beside_the_arrays_and_made_again_where_it_is_bro
         patch.setattr(leak_records, "signatures", None)
         again = leak_records.look(data, entry)
     assert again.counts() == first.counts()
-    assert (again.digests["test"] == first.digests["test"]).all()
+    assert (again.signed["test"].digests == first.signed["test"].digests).all()
     (entry / leak_records.LEAKS).write_text('{"how": 1')
     assert leak_records.known(entry) is None
     assert leak_records.look(data, entry).counts() == first.counts()

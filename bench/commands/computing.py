@@ -12,6 +12,7 @@ from bench.errors import DataError
 from bench.estimate import device_kind, make_estimator
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import resolve_device
+from bench.launch.leaking import refuse_leaking
 from bench.launch.local import LocalRunner
 from bench.launch.outcome import Summary
 from bench.launch.workers.share import Jobs
@@ -116,7 +117,7 @@ class _Place:
     def compute(self) -> tuple[float, Summary]:
         """One after another; when that began, and what became of them."""
         device, device_name = resolve_device(self.order.device) if self.todo else ("cpu", "")
-        data = _load(self.todo, self.order.root, self.order.skip_corrupt, self.say)
+        data = self._load()
         if self.todo:
             self._open()
         begun = time.monotonic()
@@ -133,7 +134,7 @@ class _Place:
         assert order.jobs is not None
         with Crew(order.jobs, len(self.todo), order.threads, self.say) as crew:
             # Read here too, so that what is wrong is said now and each worker finds it prepared.
-            _load(self.todo, order.root, order.skip_corrupt, self.say)
+            self._load()
             machine = crew.look(order.device)
             self._open()
             self.say(str(crew))
@@ -158,6 +159,13 @@ class _Place:
                 crew.begin(setup)
                 shared = SharedRunner(crew, local, display, self.stop, estimator.seconds, order.fail_fast)
                 return begun, shared.run(order.plan)
+
+    def _load(self) -> "dict[str, Dataset]":
+        """Every data set that is needed, read before any work starts: what is wrong with one is said now."""
+        order = self.order
+        data = _load(self.todo, order.root, order.skip_corrupt, self.say)
+        refuse_leaking(order.plan, {cell.id for cell in self.todo}, order.root, order.skip_corrupt)
+        return data
 
     def _open(self) -> None:
         open_results(self.order.results)
@@ -209,7 +217,7 @@ def _sides(cells: Iterable[Cell]) -> dict[str, int]:
 
 
 def _load(todo: Iterable[Cell], root: Path | None, skip_corrupt: bool, say: Voice) -> "dict[str, Dataset]":
-    """Every data set that is needed, read before any work starts: what is wrong with one is said now."""
+    """Every data set of some cells."""
     # A cell whose data set is not loaded is one that is not computed.
     loaded = {}
     for name, side in _sides(todo).items():

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from bench.data import registry as datasets
+from bench.data.dropped import split_dropped
 from bench.data.fractions import FRACTION, split_fraction, typed_name
 from bench.data.names import absolute_source, known_name
 from bench.errors import UsageError
@@ -47,9 +48,7 @@ def make_tests(given: Mapping[str, Any], known: Mapping[str, Known]) -> Tests:
         tests.both.append(lambda one: pretraining(one.cell.config)["backbone"] == backbone)
     if (origin := given["pretrain_on"]) is not None:
         datasets.spec(origin)
-        tests.both.append(
-            lambda one: typed_name(pretraining(one.cell.config)["dataset"]) == _identity(origin)
-        )
+        tests.both.append(lambda one: _typed(pretraining(one.cell.config)["dataset"]) == _identity(origin))
     if given["dataset_names"]:
         tests.judging.append(_on_datasets(given["dataset_names"], known))
     if given["probes"] or given["evaluate"]:
@@ -129,20 +128,25 @@ def _identity(name: str) -> str:
     return typed_name({"name": known_name(whole), FRACTION: fraction})
 
 
+def _typed(identity: Mapping[str, Any]) -> str:
+    """A data set as a user names it to find its cells, whether its leaks were left out or not."""
+    return split_dropped(typed_name(identity))[0]
+
+
 def _on_datasets(texts: tuple[str, ...], known: Mapping[str, Known]) -> Test:
     for name in split(texts):
         # A plain name that is wrong gets the registry's own answer.
         if name != "all" and not set("*?[!") & set(name):
             datasets.spec(name)
-    there = _values(known, lambda one: one.cell.source)
+    there = _values(known, lambda one: split_dropped(one.cell.source)[0])
     names = select("data set", texts, {**datasets.DATASETS, **there}, datasets.open_prefixes())
     sources = {absolute_source(name) for name in names}
     identities = {_identity(name) for name in names}
 
     def test(one: Known) -> bool:
         if one.asked is not None:
-            return one.cell.source in sources
-        return typed_name(one.cell.config["dataset"]) in identities
+            return split_dropped(one.cell.source)[0] in sources
+        return _typed(one.cell.config["dataset"]) in identities
 
     return test
 

@@ -163,6 +163,11 @@ def _choice(names: Any) -> click.Choice:
 @click.option("--download", is_flag=True, help="Fetch data sets that are missing, where a program can.")
 @click.option("--skip-corrupt", is_flag=True, help="Leave out images that cannot be decoded.")
 @click.option(
+    "--drop-leaks",
+    is_flag=True,
+    help="Leave out training images that are, byte for byte or nearly, in the test split too.",
+)
+@click.option(
     "--dry-run",
     is_flag=True,
     help="Show the cells and what they will take, and write nothing; exit code 2 if SLURM refuses.",

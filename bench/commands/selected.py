@@ -51,6 +51,7 @@ def select_cells(given: Mapping[str, Any]) -> Selection:
         protocol=given["protocol"],
         settings=parse_settings(given["pairs"], names),
         skip_corrupt=given["skip_corrupt"],
+        drop_leaks=given["drop_leaks"],
         evaluations=evaluations,
         weights=weights,
         given=taken,

@@ -84,6 +84,8 @@ def _selection_words(asked: Mapping[str, Any]) -> list[str]:
     for name in ("pretrain_on", "probe_seeds", "backbone", "preset", "protocol"):
         if asked[name] != getattr(default, name):
             words += [f"--{name.replace('_', '-')}", str(asked[name])]
+    # What was asked for before there was this wish had not made it.
+    words += ["--drop-leaks"] if asked.get("drop_leaks") else []
     for key, value in asked["settings"].items():
         words += ["--set", f"{key}={value}"]
     return words

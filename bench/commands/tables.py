@@ -133,6 +133,8 @@ def _flags(given: Mapping[str, Any], study: Study, tables: Sequence[str]) -> tup
     if given["study"] != DEFAULT:
         file = Path(given["study"]).expanduser()
         words += ["--study", str(file.absolute()) if file.exists() else study.name]
+    if given["drop_leaks"]:
+        words.append("--drop-leaks")
     for name, flag in _FLAGS.items():
         if typed(name):
             value = given[name]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,6 +71,8 @@ class Dataset:
         flip: whether training may mirror images left to right.
         corrupt: files that could not be read and were dropped, relative paths.
         notes: what else a person should know, a line each.
+        leaks: how many test images are on the other side too, see `bench.data.leak_records.Record.counts`; None
+            where nobody has looked.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Dataset:
     flip: bool
     corrupt: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    leaks: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

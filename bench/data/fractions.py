@@ -9,9 +9,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from bench.data.dropped import split_dropped, suffix_of
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from bench.data.arrays import Dataset, Split
 
 FRACTION = "fraction"
@@ -39,6 +43,15 @@ def split_fraction(name: str) -> tuple[str, float | None]:
     return match["name"], percent / 100
 
 
+def whole_name(name: str) -> str:
+    """A data set's name without its fraction, and with its leaks.
+
+    Raises:
+        UsageError: no such fraction.
+    """
+    return split_fraction(split_dropped(name)[0])[0]
+
+
 def percentage(identity: Mapping[str, Any]) -> str:
     """The fraction of a data set's identity for a reader, such as "10 %"; "" where all images are meant."""
     fraction = identity.get(FRACTION)
@@ -46,9 +59,10 @@ def percentage(identity: Mapping[str, Any]) -> str:
 
 
 def typed_name(identity: Mapping[str, Any]) -> str:
-    """A data set as the user types it, by its identity: "cifar100", "cifar100@10%"."""
+    """A data set as the user types it, by its identity: "cifar100", "cifar100@10%", "cifar100@noleaks"."""
     part = percentage(identity).replace(" ", "")
-    return f"{identity['name']}@{part}" if part else str(identity["name"])
+    name = f"{identity['name']}@{part}" if part else str(identity["name"])
+    return name + suffix_of(identity, typed_name)
 
 
 def evenly(count: int, fraction: float) -> list[int]:
@@ -80,18 +94,20 @@ def take(data: "Dataset", name: str, fraction: float) -> "Dataset":
     )
 
 
+def rows_of_fraction(labels: "NDArray[np.int64]", fraction: float) -> "NDArray[np.int64]":
+    """Positions of the images that a fraction of a split takes, sorted."""
+    import numpy as np
+
+    members = (np.flatnonzero(labels == label) for label in np.unique(labels))
+    return np.sort(np.concatenate([mine[evenly(len(mine), fraction)] for mine in members]))
+
+
 def _part(split: "Split", fraction: float) -> "Split":
     import numpy as np
 
     from bench.data.chosen import choose_rows
 
-    chosen = np.concatenate(
-        [
-            (members := np.flatnonzero(split.labels == label))[evenly(len(members), fraction)]
-            for label in np.unique(split.labels)
-        ]
-    )
-    chosen.sort()
+    chosen = rows_of_fraction(split.labels, fraction)
     part = type(split)(choose_rows(split.images, chosen), split.labels[chosen])
     for array in (part.images, part.labels):
         if isinstance(array, np.ndarray):

@@ -6,12 +6,11 @@ The two files are no part of the entry's identity: they say something of its arr
 import contextlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.data import perceptual
 from bench.data.arrays import Dataset, Split
@@ -24,7 +23,7 @@ from bench.files import write_bytes
 
 SCHEMA = 1
 LEAKS = "leaks.json"
-DIGESTS = "digests.npz"
+SIGNATURES = "signatures.npz"
 CHEAP_BYTES = 1 << 30  # of decoded images: some seconds
 CHEAP_PAIRS = 1 << 31
 
@@ -39,7 +38,7 @@ class Record:
         copies: split -> images that are copies, byte for byte, of an earlier one.
         grey: split -> images without colour.
         near: whether near-equal images were looked for.
-        digests: "pool" and "test" -> uint64, (n, 2); see `bench.data.signatures.digests`.
+        signed: split -> its signatures; no "pool" where that is the training split.
     """
 
     train: Leaks
@@ -47,17 +46,18 @@ class Record:
     copies: dict[str, int]
     grey: dict[str, int]
     near: bool
-    digests: dict[str, NDArray[np.uint64]]
+    signed: dict[str, Signatures]
 
-    def counts(self, leaks: Leaks | None = None) -> dict[str, Any]:
-        """What a run keeps of it, as JSON.
+    @property
+    def of_pool(self) -> Signatures:
+        """Signatures of what is pretrained on."""
+        return self.signed.get("pool", self.signed["train"])
 
-        Args:
-            leaks: of a part of the training split; None is the whole.
-        """
-        of_pool = self.pool.counts() if self.pool is not None and leaks is None else None
-        facts: dict[str, Any] = dict((leaks or self.train).counts())
-        if of_pool is not None:
+    def counts(self) -> dict[str, Any]:
+        """What a run keeps of it, as JSON: test images that are on the other side too."""
+        facts: dict[str, Any] = dict(self.train.counts())
+        if self.pool is not None:
+            of_pool = self.pool.counts()
             facts["pool"] = {key: of_pool[key] for key in ("equal", "near")}
         if not self.near:
             facts["near"] = None
@@ -84,13 +84,16 @@ def known(entry: Path | None, near: bool = True) -> Record | None:
         kept = json.loads((entry / LEAKS).read_text())
         if kept["how"] != _how(near):
             return None
-        with np.load(entry / DIGESTS, allow_pickle=False) as arrays:
-            digests = {name: arrays[name] for name in ("pool", "test")}
+        with np.load(entry / SIGNATURES, allow_pickle=False) as arrays:
+            signed = {
+                name: Signatures(*(arrays[f"{name}_{field.name}"] for field in fields(Signatures)))
+                for name in kept["splits"]
+            }
         pool = None if kept["pool"] is None else Leaks.of_json(kept["pool"])
         train = Leaks.of_json(kept["train"])
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
-    return Record(train, pool, kept["copies"], kept["grey"], near, digests)
+    return Record(train, pool, kept["copies"], kept["grey"], near, signed)
 
 
 def look(data: Dataset, entry: Path | None, near: bool = True, progress: Progress | None = None) -> Record:
@@ -124,7 +127,7 @@ def look(data: Dataset, entry: Path | None, near: bool = True, progress: Progres
         {name: copies_within(signed[name].digests) for name in splits},
         {name: int(signed[name].grey.sum()) for name in splits},
         near,
-        {"pool": signed["train" if pool is None else "pool"].digests, "test": signed["test"].digests},
+        signed,
     )
     if entry is not None:
         _keep(found, entry)
@@ -138,12 +141,16 @@ def _keep(found: Record, entry: Path) -> None:
         "pool": None if found.pool is None else found.pool.as_json(),
         "copies": found.copies,
         "grey": found.grey,
+        "splits": list(found.signed),
     }
     content = io.BytesIO()
-    np.savez(content, pool=found.digests["pool"], test=found.digests["test"])
+    arrays = {
+        f"{name}_{key}": array for name, one in found.signed.items() for key, array in vars(one).items()
+    }
+    np.savez(content, allow_pickle=False, **arrays)
     # A folder that cannot be written, or a full disk: it is then looked for again.
     with contextlib.suppress(OSError, BenchError):
-        write_bytes(entry / DIGESTS, content.getvalue())
+        write_bytes(entry / SIGNATURES, content.getvalue())
         write_bytes(entry / LEAKS, json.dumps(kept).encode())
 
 

@@ -45,6 +45,13 @@ def absolute_source(name: str) -> str:
     return f"{kind}:" + os.path.abspath(os.path.expanduser(name.removeprefix(f"{kind}:")))  # noqa: PTH100, PTH111
 
 
+def located_name(name: str, root: Path | None) -> str:
+    """A name whose path is that of the folder that was found; as it was typed where there is none."""
+    kind, path, size = parse(name)
+    where = None if path is None else resolve(path, root)
+    return name if where is None else f"{kind}:{where}" + (f"@{size}" if size is not None else "")
+
+
 def resolve(path: str, root: Path | None) -> Path | None:
     """The folder meant by a path that is absolute, or relative to the data folder or the current one."""
     given = Path(path).expanduser()

@@ -11,7 +11,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data.fractions import FRACTION, split_fraction, take
+from bench.data.dropped import DROP_LEAKS, split_dropped
+from bench.data.fractions import FRACTION, split_fraction, whole_name
 from bench.data.names import FOLDER, known_name, parse
 from bench.data.rows import DATASETS
 from bench.data.source import DatasetSpec, Progress, Source, check_row
@@ -21,6 +22,7 @@ from models import plugins
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
+    from bench.data.leak_records import Record
 
 __all__ = [
     "DATASETS",
@@ -32,7 +34,9 @@ __all__ = [
     "load",
     "locate",
     "open_prefixes",
+    "recorded",
     "spec",
+    "whole",
 ]
 
 MIN_SIDE = 8  # the stride of resnet9: fewer pixels leave no feature
@@ -56,14 +60,17 @@ def load_plugins() -> None:
 def spec(name: str) -> DatasetSpec:
     """The row of a data set, or one made for `folder:PATH` or `LAYOUT:PATH`, `@SIZE` behind it or not.
 
-    A fraction (`cifar100@10%`) has the row of its data set; only its number of training images is its own.
+    A fraction (`cifar100@10%`) has the row of its data set; only its number of training images is its own. So has
+    one without leaks (`cifar100@noleaks`).
 
     Raises:
         UsageError: no such data set; names the nearest one.
     """
-    whole, fraction = split_fraction(name)
-    if fraction is not None:
+    whole, fraction = split_fraction(split_dropped(name)[0])
+    if whole != name:
         row = spec(whole)
+        if fraction is None:
+            return row
         count = None if row.num_train is None else max(1, round(fraction * row.num_train))
         return dataclasses.replace(row, num_train=count)
     if ":" in name:
@@ -130,7 +137,7 @@ def find(name: str, root: Path | None) -> Source:
         UsageError: no such data set.
         DataError: it is not there; says what to download from where into which folder.
     """
-    return _find(spec(split_fraction(name)[0]), root)
+    return _find(spec(whole_name(name)), root)
 
 
 def locate(name: str, root: Path | None) -> dict[str, Any]:
@@ -154,6 +161,7 @@ def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> dict[s
         UsageError: no such data set.
         DataError: what a path names is not there or not usable.
     """
+    name, other = split_dropped(name)
     name, fraction = split_fraction(name)
     row = spec(name)
     about: dict[str, Any] = {"name": row.name, "version": row.version}
@@ -166,6 +174,8 @@ def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> dict[s
         about["listing"] = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
     if skip_corrupt and row.files:
         about["skip_corrupt"] = True
+    if other is not None:
+        about[DROP_LEAKS] = identity(other, root, skip_corrupt) if other else True
     return about
 
 
@@ -183,7 +193,8 @@ def load(
 
     Args:
         name: of a row of `DATASETS`, or `folder:PATH`, or `folder:PATH@SIZE`, or a row's layout elsewhere,
-            `LAYOUT:PATH`; `@10%` after it takes a tenth of the training images.
+            `LAYOUT:PATH`; `@10%` after it takes a tenth of the training images; `@noleaks` leaves out those
+            that are in the test split too, see `bench.data.dropped`.
         root: the data folder; None for data that need none.
         skip_corrupt: leave out files that cannot be decoded (`Dataset.corrupt`) instead of refusing.
         min_side: refuse images with fewer pixels on the shorter side; a backbone's stride.
@@ -193,18 +204,41 @@ def load(
         UsageError: no such data set.
         DataError: it is missing, incomplete or broken, or its arrays can be kept nowhere.
     """
+    from bench.data.guards import guarded
+
+    data, row, entry = whole(name, root, skip_corrupt, min_side, progress)
+    other = split_dropped(name)[1]
+    return guarded(data, name, row, entry, recorded(other, root, skip_corrupt) if other else None)
+
+
+def recorded(name: str, root: Path | None, skip_corrupt: bool = False) -> "tuple[Dataset, Record]":
+    """A whole data set and what is known of its leaks, which is looked for if nobody has; see `load`."""
+    from bench.data.leak_records import look
+
+    data, row, entry = whole(name, root, skip_corrupt)
+    return data, look(data, entry, row.near_equal)
+
+
+def whole(
+    name: str,
+    root: Path | None,
+    skip_corrupt: bool = False,
+    min_side: int = MIN_SIDE,
+    progress: Progress | None = None,
+) -> "tuple[Dataset, DatasetSpec, Path | None]":
+    """A data set without its fraction, its row, and the folder of its prepared arrays; see `load`."""
     from bench.data.compressed import open_compressed, stays_compressed
+    from bench.data.leak_records import entry_of
     from bench.data.prepare import prepared
 
-    whole, fraction = split_fraction(name)
-    row = spec(whole)
+    row = spec(whole_name(name))
     root = None if root is None else Path(root).absolute()
     source = _find(row, root)
     if source.layout is not None and stays_compressed(row, len(source.list_files())):
         data = open_compressed(row, source, root, skip_corrupt, progress)
     else:
         data = prepared(row, source, root, skip_corrupt, min_side, progress)
-    return data if fraction is None else take(data, name, fraction)
+    return data, row, entry_of(row, source, root, data)
 
 
 def describe(name: str, root: Path | None) -> dict[str, Any]:
@@ -237,7 +271,7 @@ def download(name: str, root: Path | None) -> None:
     Raises:
         DataError: it cannot; says how to get the data by hand.
     """
-    row = spec(split_fraction(name)[0])
+    row = spec(whole_name(name))
     if row.loader.startswith("bench.data.cifar:") and root is not None:
         from bench.data import cifar
 

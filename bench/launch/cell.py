@@ -180,7 +180,7 @@ class CellRunner:
                 device=self.device_name or self.device,
                 threads=options.threads,
                 **_switches(work.cell, options),
-                data={"name": data.name, "fingerprint": data.fingerprint},
+                data={"name": data.name, "fingerprint": data.fingerprint, "leaks": data.leaks},
                 **({"jobs": dict(options.jobs)} if options.jobs else {}),
                 **({"together": dict(together)} if together else {}),
                 **({"plugins": packages} if (packages := used(work.cell.config)) else {}),

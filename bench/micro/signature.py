@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.data import registry as datasets
+from bench.data.dropped import split_dropped
 from bench.errors import BenchError
 from bench.evaluations.registry import EVALUATIONS
 from bench.plan import Cell, pretraining
@@ -48,7 +49,7 @@ def images_of(cell: Cell, located: Mapping[str, Any], known: Mapping[str, int]) 
         train, test, classes = row.num_train, row.num_test, row.num_classes
     except BenchError:
         train = test = classes = None
-    files = (located.get(cell.source) or {}).get("files") or 0
+    files = (located.get(split_dropped(cell.source)[0]) or {}).get("files") or 0
     train = known.get(str(cell.config["dataset"])) or train or int(0.8 * files) or NUM_TRAIN
     test = test or int(0.2 * files) or NUM_TEST
     epoch = train

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from bench.protocols import PROTOCOLS
 from bench.report.model import Cell, Column, Mark, Row
+from bench.report.overlaps import overlap_notes
 from bench.report.panel import Panel
 from bench.report.sheets import WEIGHTED, Sheet, column_title
 from bench.report.words import count, number_ranges, rounded
@@ -198,6 +199,7 @@ def notes(sheet: Sheet, rows: Sequence[Row], warned: bool) -> tuple[str, ...]:
         lines.append(
             "Weights from elsewhere are one set at every seed: the interval of their row is the probe's alone."
         )
+    lines += overlap_notes(sheet)
     lines += [line for panel in sheet.panels for line in panel.left_out]
     runs = {run.id: run for row in sheet.rows for r in row.runs.values() for run in r.all_runs()}
     done = [run for run in runs.values() if run.result is not None]

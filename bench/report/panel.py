@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.config import variant
+from bench.data.dropped import DROP_LEAKS
 from bench.data.fractions import percentage, typed_name
 from bench.protocols import PRESETS, PROTOCOLS, preset_epochs
 from bench.records import Run
@@ -135,6 +136,8 @@ def dataset_title(identity: dict[str, Any]) -> str:
         title = name
     if part := percentage(identity):
         title += f" ({part})"
+    if identity.get(DROP_LEAKS):
+        title += " without leaks"
     listing = identity.get("listing")
     return f"{title} ({listing[:8]})" if listing else title
 

@@ -10,6 +10,7 @@ from bench.report.baseline import baseline_row
 from bench.report.gaps import gaps
 from bench.report.judge import against_baseline, beaten_by_random, mark
 from bench.report.model import Cell, CellState, Column, Cost, Row, Table
+from bench.report.overlaps import MARK, is_marked
 from bench.report.panel import END_TO_END, cell_runs, scores_of
 from bench.report.predictions import Predictions
 from bench.report.sheets import Sheet, SheetRow
@@ -44,7 +45,7 @@ def tabulate(sheet: Sheet, name: str, predictions: Predictions, baseline: str | 
         protocol=sheet.panels[0].protocol,
         seeds=tuple(sorted({seed for seed, _ in pairs})),
         usual_n=usual,
-        baseline="" if base is None else sheet.rows[base].label,
+        baseline="" if base is None else row_label(sheet, sheet.rows[base]),
         columns=sheet.columns,
         rows=tuple(rows),
         warnings=warnings,
@@ -93,6 +94,12 @@ def _cell(column: Column, runs: Mapping[SeedPair, Run], pairs: list[SeedPair]) -
     )
 
 
+def row_label(sheet: Sheet, row: SheetRow) -> str:
+    """A row's name, marked where its features may have learned from what is tested."""
+    marked = any(is_marked(runs.pretrain, sheet.panels[i].dataset) for i, runs in row.runs.items())
+    return row.label + MARK if marked else row.label
+
+
 def _row(sheet: Sheet, row: SheetRow, pairs: list[SeedPair]) -> Row:
     cells = []
     for j, column in enumerate(sheet.columns):
@@ -110,7 +117,7 @@ def _row(sheet: Sheet, row: SheetRow, pairs: list[SeedPair]) -> Row:
         }
         cells.append(dataclasses.replace(cell, **changes))  # pyright: ignore[reportArgumentType]
     return Row(
-        label=row.label,
+        label=row_label(sheet, row),
         method=row.method,
         variant=row.variant,
         group=row.group,

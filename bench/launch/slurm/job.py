@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from bench.errors import BenchError
 from bench.files import read_json
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import resolve_device
+from bench.launch.leaking import refuse_leaking
 from bench.launch.local import LocalRunner
 from bench.launch.outcome import Outcome, Summary
 from bench.launch.slurm.start import SIGNALS
@@ -132,18 +133,19 @@ class Datasets:
     """Data sets by the name that the user gave, read when a cell needs them, one at a time.
 
     Args:
-        pack: root and skip_corrupt of it are used.
-        cells: whose backbones say how small an image may be.
+        pack: root, skip_corrupt and which cells to compute of it are used.
+        plan: its cells, whose backbones say how small an image may be.
         note: told of images that are left out.
     """
 
-    def __init__(self, pack: Mapping[str, Any], cells: Iterable[Cell], note: Any) -> None:
+    def __init__(self, pack: Mapping[str, Any], plan: Plan, note: Any) -> None:
+        self._plan, self._ids = plan, frozenset(pack["compute"])
         self._root = None if pack.get("root") is None else Path(pack["root"])
         self._skip_corrupt = bool(pack.get("skip_corrupt"))
         self._note = note
         self._held: tuple[str, Dataset] | None = None
         self._sides: dict[str, int] = {}
-        for cell in cells:
+        for cell in plan.cells:
             side = backbone_stride(pretraining(cell.config)["backbone"])
             self._sides[cell.source] = max(side, self._sides.get(cell.source, 0))
 
@@ -151,13 +153,14 @@ class Datasets:
         """The data set.
 
         Raises:
-            DataError: it is missing or broken.
+            DataError: it is missing or broken, or a pool holds test images.
         """
         if self._held is None or self._held[0] != name:
             from bench.data import registry
 
             self._held = None
             data = registry.load(name, self._root, self._skip_corrupt, min_side=self._sides[name])
+            refuse_leaking(self._plan, self._ids, self._root, self._skip_corrupt, name)
             if data.corrupt:
                 self._note(f"{name}: {len(data.corrupt)} broken images are left out")
             self._held = name, data
@@ -188,7 +191,7 @@ def _runner(
             options[key] = pack[key]
     return LocalRunner(
         results,
-        Datasets(pack, plan.cells, display.note),
+        Datasets(pack, plan, display.note),
         display,
         stop,
         device,

@@ -1,0 +1,118 @@
+"""What stands between a loaded data set and its use: its leaks are counted, left out if so wished, or refused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.data import leak_records
+from bench.data.arrays import Dataset, Split
+from bench.data.dropped import leave_out, split_dropped
+from bench.data.fractions import rows_of_fraction, split_fraction, take, whole_name
+from bench.data.leak_records import Record
+from bench.data.leaks import Leaks, compare, equal_pairs
+from bench.data.names import located_name
+from bench.data.signatures import Images, Signatures
+from bench.data.source import DatasetSpec
+from bench.errors import DataError
+
+Rows = NDArray[np.int64]
+Recorded = tuple[Dataset, Record]
+
+
+def guarded(
+    data: Dataset, name: str, row: DatasetSpec, entry: Path | None, against: Recorded | None
+) -> Dataset:
+    """The data set that a name means, with the counts of its leaks.
+
+    They are counted here where that takes seconds, or where they are to be left out; else they are known if
+    somebody has looked before.
+
+    Args:
+        data: whole, as it was prepared.
+        name: as the user typed it, with its fraction and the wish to leave leaks out.
+        row: of the registry.
+        entry: folder of the prepared arrays.
+        against: the other data set whose test images are to be left out of this one too, and what is known of it.
+    """
+    plain, other = split_dropped(name)
+    fraction = split_fraction(plain)[1]
+    found = leak_records.known(entry, row.near_equal)
+    if found is None and (other is not None or leak_records.is_cheap(data)):
+        found = leak_records.look(data, entry, row.near_equal)
+    part = data if fraction is None else take(data, plain, fraction)
+    if found is None:
+        return part
+    kept = {"train": _rows(data.train, fraction), "pool": _rows(data.pool, fraction)}
+    train, pool = (
+        found.train.among(kept["train"]),
+        None if found.pool is None else found.pool.among(kept["pool"]),
+    )
+    if other is None:
+        return replace(part, leaks=replace(found, train=train, pool=pool).counts())
+    gone = {"train": train.images(), "pool": (pool or train).images()}
+    if against is not None:
+        for split, images in (("train", data.train.images), ("pool", data.pool.images)):
+            if split == "train" or found.pool is not None:
+                leaks = _others(images, found.signed[split], *against, row.near_equal).among(kept[split])
+                gone[split] = np.union1d(gone[split], leaks.images())
+        if found.pool is None:
+            gone["pool"] = gone["train"]
+    left = leave_out(part, name, gone["train"], gone["pool"])
+    none = replace(found, train=_none(train), pool=None if pool is None else _none(pool))
+    return replace(left, leaks=none.counts() | {"dropped": {key: len(rows) for key, rows in gone.items()}})
+
+
+def refuse_shared(pool: str, probed: str, root: Path | None, skip_corrupt: bool = False) -> None:
+    """Refuse a pretraining whose pool holds test images of what is probed, byte for byte once decoded.
+
+    A data set's own training split is no reason to stop: it is as its authors published it, and reported. What is
+    looked at is cached beside the arrays, so that this takes a moment the second time.
+
+    Args:
+        pool: name of the data set that is pretrained on.
+        probed: name of the one that is probed.
+        root: the data folder.
+        skip_corrupt: leave out images that cannot be decoded.
+
+    Raises:
+        DataError: it does; says how many, the first one and what removes them.
+    """
+    from bench.data import registry
+
+    plain, other = split_dropped(pool)
+    where = located_name(whole_name(probed), root)
+    if other and located_name(other, root) == where:
+        return
+    data, _, _ = registry.whole(pool, root, skip_corrupt)
+    rows = _rows(data.pool, split_fraction(plain)[1])
+    if located_name(whole_name(pool), root) == where:
+        rows = rows[data.pool.labels[rows] < 0]
+    if not len(rows):
+        return
+    _, found = registry.recorded(pool, root, skip_corrupt)
+    tested, of_tested = registry.recorded(probed, root, skip_corrupt)
+    if data.pool.images.shape[1:] != tested.test.images.shape[1:]:
+        return
+    pairs = equal_pairs(found.of_pool.digests[rows], of_tested.signed["test"].digests)
+    if not len(pairs):
+        return
+    count, total = len(np.unique(pairs[:, 1])), len(tested.test)
+    raise DataError(
+        f"pretraining on {pool}, probing on {probed}: {count} of {total} test images are in the pool byte for byte"
+        f" (the first: image {rows[pairs[0, 0]]} of the pool is test image {pairs[0, 1]}); --drop-leaks removes them"
+    )
+
+
+def _rows(split: Split, fraction: float | None) -> Rows:
+    return np.arange(len(split)) if fraction is None else rows_of_fraction(split.labels, fraction)
+
+
+def _others(images: Images, signed: Signatures, other: Dataset, of_other: Record, near: bool) -> Leaks:
+    return compare(images, signed, other.test.images, of_other.signed["test"], near=near)
+
+
+def _none(leaks: Leaks) -> Leaks:
+    """Those that are left where all of them were left out."""
+    return replace(leaks, equal=leaks.equal[:0], near=leaks.near[:0], agreement=leaks.agreement[:0])
