@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bench.cli import main
+from bench.data import compressed, leak_records, verify
 from tests.photographs import photographs, save_tree
 
 IMAGES = photographs(40, seed=1, size=64)
@@ -47,18 +48,23 @@ def test_counts_balance_sizes_and_leaks_are_those_of_the_tree(tree, capsys):
     assert facts["leaks"]["equal"] == 2
     pairs = [(p["train"], p["test"], p["same_class"]) for p in facts["pairs"]]
     assert pairs == [(2, 0, True), (0, 2, False)]
+    assert facts["leaks"]["equal_files"] == 2
+    assert (facts["pairs"][0]["train_path"], facts["pairs"][0]["test_path"]) == (
+        "train/cat/002.png",
+        "test/cat/000.png",
+    )
 
 
 def test_what_is_printed_names_the_leaks_and_the_large_class(tree, capsys):
     text = verified(capsys, "--show", "1", "--to", str(tree / "leaks.csv"))
-    assert "2 of 6 test images are in the training split byte for byte (2 pairs)" in text
+    assert "2 of 6 test images are in the training split byte for byte (2 pairs, 2 of equal files)" in text
     assert "UNBALANCED" in text
     assert "7 (cat) to 20 (dog)" in text
-    assert "train 2, test 0: same class" in text
+    assert "train/cat/002.png, test/cat/000.png: same class" in text
     assert "and 1 more" in text
     with (tree / "leaks.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row["train"], row["test"], row["train class"], row["test class"]) for row in rows] == [
+    assert [(row["train"], row["test"], row["train_class"], row["test_class"]) for row in rows] == [
         ("2", "0", "cat", "cat"),
         ("0", "2", "cat", "dog"),
     ]
@@ -98,3 +104,18 @@ def test_what_cannot_be_verified_is_said_in_a_line(words, says, capsys, monkeypa
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
     assert not Path("nowhere").exists()
+
+
+def test_images_that_stay_compressed_are_looked_at_too(tree, capsys, monkeypatch):
+    expected = facts_of(capsys)
+    for module in (compressed, verify):
+        monkeypatch.setattr(module, "stays_compressed", lambda *_: True)
+    (tree / "own/train/dog/019.png").write_bytes(b"broken")
+    facts = facts_of(capsys, code=1)
+    assert facts["corrupt"] == ["train/dog/019.png"]
+    assert facts["fingerprint"] is None
+    assert (facts["pairs"], facts["grey"]) == (expected["pairs"], expected["grey"])
+    # What was found is kept, though there are no arrays beside which to keep it.
+    assert list(tree.glob(".bench/folder-*.leaks/leaks.json"))
+    monkeypatch.setattr(leak_records, "signatures", None)
+    assert facts_of(capsys, code=1)["leaks"] == facts["leaks"]

@@ -122,6 +122,12 @@ def test_a_pool_with_test_images_of_what_is_probed_stops_the_run_before_it_begin
         refuse_leaking(plan, {cell.id for cell in plan.cells}, root, False)
 
 
+def test_pools_of_another_size_are_compared_by_their_files(root):
+    with pytest.raises(DataError, match="2 of 4 test images are in the pool as files of the same bytes"):
+        guards.refuse_shared("folder:own@16", OTHER, root)
+    guards.refuse_shared("folder:other@16", OWN, root)
+
+
 def test_unlabelled_images_of_a_pool_are_looked_at_in_the_data_set_itself(root, monkeypatch):
     train, test, rest = IMAGES[:10], IMAGES[20:30], IMAGES[[40, 25]]
     labels = np.array([0, 1] * 5)

@@ -10,7 +10,7 @@ import click
 
 from bench.commands.options import counted, data_option, json_option, user_path
 from bench.data import registry as datasets
-from bench.data.fractions import split_fraction
+from bench.data.fractions import whole_name
 from bench.data.source import Progress
 from bench.errors import UsageError
 from bench.files import dumps, naming, write_bytes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bench.data.verify import Verified
 
 SECONDS = 2.0  # between two lines of progress
-HEADER = ["data set", "kind", "train", "test", "train class", "test class", "agreement"]
+KEYS = ("kind", "train", "test", "train_class", "test_class", "agreement", "train_path", "test_path")
 
 
 @click.command("verify")
@@ -41,8 +41,7 @@ def command(names: tuple[str, ...], root: Path | None, show: int, to: Path | Non
         raise UsageError(f"no folder {to.parent} for --to {to.name}")
     for name in names:
         datasets.spec(name)
-        whole, fraction = split_fraction(name)
-        if fraction is not None:
+        if (whole := whole_name(name)) != name:
             raise UsageError(f"{name}: a whole data set is looked at: bench data verify {whole}")
     from bench.data.verify import verify
 
@@ -101,8 +100,9 @@ def _lines(one: "Verified", show: int) -> list[str]:
     pairs = _pairs(one)
     for pair in pairs[:show]:
         same = "same class" if pair["same_class"] else f"{pair['train_class']} and {pair['test_class']}"
+        names = [pair[f"{side}_path"] or f"{side} {pair[side]}" for side in ("train", "test")]
         lines.append(
-            f"    {pair['kind']:5}  train {pair['train']}, test {pair['test']}: {same}"
+            f"    {pair['kind']:5}  {names[0]}, {names[1]}: {same}"
             + (f", agreement {pair['agreement']:.2f}" if pair["kind"] == "near" else "")
         )
     if show and len(pairs) > show:
@@ -155,7 +155,7 @@ def _corrupt(paths: list[str]) -> str:
 
 def _fingerprint(fact: dict[str, Any] | None) -> str:
     if fact is None:
-        return "none is kept: the arrays are in memory alone"
+        return "none is kept: there are no prepared arrays"
     if fact["same"]:
         return f"{fact['computed'][:16]}, as it was when the arrays were prepared"
     return f"{fact['computed'][:16]}, NOT {fact['kept'][:16]} as prepared: remove the folder of the arrays"
@@ -163,9 +163,10 @@ def _fingerprint(fact: dict[str, Any] | None) -> str:
 
 def _leaks(fact: dict[str, Any]) -> list[str]:
     of = f"of {fact['test']:,} test images"
+    files = "" if fact["equal_files"] is None else f", {fact['equal_files']:,} of equal files"
     lines = [
         f"  leaks        {fact['equal']:,} {of} are in the training split byte for byte"
-        f" ({fact['equal_pairs']:,} pairs)"
+        f" ({fact['equal_pairs']:,} pairs{files})"
     ]
     if fact["near"] is None:
         return [
@@ -198,6 +199,8 @@ def _pairs(one: "Verified") -> list[dict[str, Any]]:
                 "test_class": one.classes[labels[1]],
                 "same_class": labels[0] == labels[1],
                 "agreement": round(agreement, 4),
+                "train_path": None if one.paths is None else one.paths["train"][train],
+                "test_path": None if one.paths is None else one.paths["test"][test],
             }
         )
     return rows
@@ -206,8 +209,7 @@ def _pairs(one: "Verified") -> list[dict[str, Any]]:
 def _table(found: "list[Verified]") -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
-    keys = ("kind", "train", "test", "train_class", "test_class", "agreement")
+    writer.writerow(["dataset", *KEYS])
     for one in found:
-        writer.writerows([one.facts["name"], *(pair[key] for key in keys)] for pair in _pairs(one))
+        writer.writerows([one.facts["name"], *(pair[key] for key in KEYS)] for pair in _pairs(one))
     return text.getvalue()

@@ -14,7 +14,8 @@ from bench.data.leak_records import Record
 from bench.data.leaks import Leaks, compare, equal_pairs
 from bench.data.names import located_name
 from bench.data.signatures import Images, Signatures
-from bench.data.source import DatasetSpec
+from bench.data.source import DatasetSpec, Source
+from bench.data.split_files import equal_files, split_paths
 from bench.errors import DataError
 
 Rows = NDArray[np.int64]
@@ -67,6 +68,8 @@ def guarded(
 def refuse_shared(pool: str, probed: str, root: Path | None, skip_corrupt: bool = False) -> None:
     """Refuse a pretraining whose pool holds test images of what is probed, byte for byte once decoded.
 
+    Where both are prepared at different sizes the bytes of their files are compared instead.
+
     A data set's own training split is no reason to stop: it is as its authors published it, and reported. What is
     looked at is cached beside the arrays, so that this takes a moment the second time.
 
@@ -91,18 +94,32 @@ def refuse_shared(pool: str, probed: str, root: Path | None, skip_corrupt: bool 
         rows = rows[data.pool.labels[rows] < 0]
     if not len(rows):
         return
-    _, found = registry.recorded(pool, root, skip_corrupt)
-    tested, of_tested = registry.recorded(probed, root, skip_corrupt)
-    if data.pool.images.shape[1:] != tested.test.images.shape[1:]:
+    tested, _, _ = registry.whole(probed, root, skip_corrupt)
+    if data.pool.images.shape[1:] == tested.test.images.shape[1:]:
+        _, found = registry.recorded(pool, root, skip_corrupt)
+        _, of_tested = registry.recorded(probed, root, skip_corrupt)
+        pairs = equal_pairs(found.of_pool.digests[rows], of_tested.signed["test"].digests).tolist()
+        what = "byte for byte"
+    else:
+        pairs = _equal_files(registry.find(pool, root), data, rows, registry.find(probed, root), tested)
+        what = "as files of the same bytes"
+    if not pairs:
         return
-    pairs = equal_pairs(found.of_pool.digests[rows], of_tested.signed["test"].digests)
-    if not len(pairs):
-        return
-    count, total = len(np.unique(pairs[:, 1])), len(tested.test)
+    count, total = len({j for _, j in pairs}), len(tested.test)
     raise DataError(
-        f"pretraining on {pool}, probing on {probed}: {count} of {total} test images are in the pool byte for byte"
-        f" (the first: image {rows[pairs[0, 0]]} of the pool is test image {pairs[0, 1]}); --drop-leaks removes them"
+        f"pretraining on {pool}, probing on {probed}: {count} of {total} test images are in the pool {what} (the"
+        f" first: image {rows[pairs[0][0]]} of the pool is test image {pairs[0][1]}); --drop-leaks removes them"
     )
+
+
+def _equal_files(
+    pool: Source, data: Dataset, rows: Rows, probed: Source, tested: Dataset
+) -> list[tuple[int, int]]:
+    """Of images that are prepared at two sizes: pairs of pool row and test image; none where they are no files."""
+    ours, theirs = split_paths(pool, data), split_paths(probed, tested)
+    if ours is None or theirs is None or pool.where is None or probed.where is None:
+        return []
+    return equal_files(pool.where, [ours["pool"][i] for i in rows], probed.where, theirs["test"])
 
 
 def _rows(split: Split, fraction: float | None) -> Rows:

@@ -16,6 +16,7 @@ from bench.data import perceptual
 from bench.data.arrays import Dataset, Split
 from bench.data.entries import entries
 from bench.data.leaks import Leaks, compare, copies_within
+from bench.data.prepare import cache_folders
 from bench.data.signatures import Signatures, signatures
 from bench.data.source import DatasetSpec, Progress, Source
 from bench.errors import BenchError
@@ -65,14 +66,22 @@ class Record:
 
 
 def is_cheap(data: Dataset) -> bool:
-    """Whether looking takes seconds."""
-    images = sum(split.images.nbytes for split in _splits(data).values() if hasattr(split.images, "nbytes"))
-    in_memory = all(isinstance(split.images, np.ndarray) for split in _splits(data).values())
-    return in_memory and images <= CHEAP_BYTES and len(data.pool) * len(data.test) <= CHEAP_PAIRS
+    """Whether looking takes seconds: little that needs no decoding."""
+    images = [split.images for split in _splits(data).values()]
+    return (
+        all(isinstance(one, np.ndarray) for one in images)
+        and sum(one.nbytes for one in images) <= CHEAP_BYTES
+        and len(data.pool) * len(data.test) <= CHEAP_PAIRS
+    )
 
 
 def entry_of(row: DatasetSpec, source: Source, root: Path | None, data: Dataset) -> Path | None:
-    """The folder of the prepared arrays that a data set was loaded from; None where they are in memory alone."""
+    """Where what is found of a data set is kept: the folder of the prepared arrays that it was loaded from.
+
+    None of what is in memory alone; of images that stay compressed a folder of its own, which may not be there yet.
+    """
+    if not all(isinstance(split.images, np.ndarray) for split in _splits(data).values()):
+        return cache_folders(root)[0] / f"{row.name.partition(':')[0]}-{data.fingerprint[:16]}.leaks"
     return next((e.path for e in entries(row, source, root) if e.about["sha256"] == data.fingerprint), None)
 
 
@@ -150,6 +159,8 @@ def _keep(found: Record, entry: Path) -> None:
     np.savez(content, allow_pickle=False, **arrays)
     # A folder that cannot be written, or a full disk: it is then looked for again.
     with contextlib.suppress(OSError, BenchError):
+        if entry.suffix == ".leaks":
+            entry.mkdir(parents=True, exist_ok=True)
         write_bytes(entry / SIGNATURES, content.getvalue())
         write_bytes(entry / LEAKS, json.dumps(kept).encode())
 

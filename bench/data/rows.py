@@ -138,6 +138,7 @@ DATASETS: dict[str, DatasetSpec] = {
             loader="bench.data.places:tinyimagenet",
             num_train=100_000,
             num_test=10_000,
+            overlaps=("imagenet",),
         ),
         DatasetSpec(
             name="stl10",
@@ -153,6 +154,7 @@ DATASETS: dict[str, DatasetSpec] = {
             files=False,
             num_train=5_000,
             num_test=8_000,
+            overlaps=("imagenet",),
         ),
         DatasetSpec(
             name="miniplaces-full",

@@ -69,7 +69,8 @@ class DatasetSpec:
         takes_path: `name:PATH` reads a part of it that lies elsewhere, in the same layout.
         at: PATH of such a name.
         near_equal: whether images that nearly agree are likely copies; small drawings are all alike.
-        overlaps: data sets that share images with it, by the name of the one that both come from.
+        overlaps: names of data sets that its images come from: features that learned these with their labels are
+            marked in its reports.
         compressed: its images stay compressed and are decoded when they are asked for; None lets their number
             and size decide (`bench.data.compressed`).
         epochs: preset -> (pretraining epochs, probe epochs), where they are not those of any folder.

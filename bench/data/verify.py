@@ -9,11 +9,13 @@ import numpy as np
 
 from bench.data import registry
 from bench.data.arrays import Dataset, Decoded, Split
+from bench.data.compressed import stays_compressed
 from bench.data.entries import Prepared, entries
 from bench.data.headers import read_sizes
-from bench.data.leak_records import Record, look
+from bench.data.leak_records import Record, entry_of, look
 from bench.data.leaks import Leaks
 from bench.data.source import DatasetSpec, Progress, Source
+from bench.data.split_files import equal_files, split_paths
 from bench.errors import DataError
 
 UNBALANCED = 1.5  # times as many images in the largest class as in the smallest
@@ -30,6 +32,7 @@ class Verified:
         train_labels: int64, (n,).
         test_labels: int64, (m,).
         classes: names, in the order of the labels.
+        paths: split -> file of each image, below `facts["where"]`; None where they are no files.
     """
 
     facts: dict[str, Any]
@@ -37,6 +40,7 @@ class Verified:
     train_labels: np.ndarray
     test_labels: np.ndarray
     classes: tuple[str, ...]
+    paths: dict[str, list[str]] | None
 
     @property
     def sound(self) -> bool:
@@ -62,12 +66,12 @@ def verify(name: str, root: Path | None, tell: Tell = lambda what: None) -> Veri
         DataError: it is missing, or so broken that no arrays can be made of it.
     """
     row, source = registry.spec(name), registry.find(name, root)
-    data = _loaded(name, root, tell)
+    data = _loaded(row, source, root, tell)
     sizes = None
     if row.files and source.where is not None:
         sizes = read_sizes(source.where, source.list_files(), tell("image sizes")).facts()
     entry = _entry(row, source, root, data)
-    found = look(data, None if entry is None else entry.path, row.near_equal, tell("leaks"))
+    found = look(data, entry_of(row, source, root, data), row.near_equal, tell("leaks"))
     facts = {
         "name": name,
         "where": None if source.where is None else str(source.where),
@@ -84,17 +88,28 @@ def verify(name: str, root: Path | None, tell: Tell = lambda what: None) -> Veri
         "copies": found.copies,
         "leaks": _counted(found),
     }
-    return Verified(facts, found.train, data.train.labels, data.test.labels, data.classes)
+    paths = split_paths(source, data)
+    facts["leaks"]["equal_files"] = None if paths is None else _of_equal_files(source, paths, found.train)
+    return Verified(facts, found.train, data.train.labels, data.test.labels, data.classes, paths)
 
 
-def _loaded(name: str, root: Path | None, tell: Tell) -> Dataset:
-    try:
-        return registry.load(name, root, progress=tell("preparing"))
-    except DataError as error:
-        # Broken files are what is looked for; anything else is not there to be looked at.
-        if "corrupt image" not in str(error):
-            raise
-    return registry.load(name, root, skip_corrupt=True, progress=tell("preparing without broken files"))
+def _of_equal_files(source: Source, paths: dict[str, list[str]], leaks: Leaks) -> int:
+    """How many of the pairs of equal images are of equal files."""
+    assert source.where is not None
+    pairs = [(paths["train"][i], paths["test"][j]) for i, j in leaks.equal.tolist()]
+    return sum(bool(equal_files(source.where, [a], source.where, [b])) for a, b in pairs)
+
+
+def _loaded(row: DatasetSpec, source: Source, root: Path | None, tell: Tell) -> Dataset:
+    """The data set; without broken files where there are such, as those are what is looked for."""
+    if source.layout is None or not stays_compressed(row, len(source.list_files())):
+        try:
+            return registry.load(row.name, root, min_side=1, progress=tell("preparing"))
+        except DataError as error:
+            # Anything else is not there to be looked at.
+            if "corrupt image" not in str(error):
+                raise
+    return registry.load(row.name, root, True, min_side=1, progress=tell("decoding every file"))
 
 
 def _entry(row: DatasetSpec, source: Source, root: Path | None, data: Dataset) -> Prepared | None:
