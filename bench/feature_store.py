@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -102,11 +103,11 @@ class FeatureStore:
         self.disk, self.folder, self.key, self.note, self.between = disk, folder, key, note, between
         self.data_bytes = data_bytes
         self.mine: set[tuple[Any, ...]] = set()
-        self._open: list[Pixels] = []
+        self._open: WeakSet[Pixels] = WeakSet()
 
     def close(self) -> None:
         """End what reads images ahead; sources whose features are computed cannot be used fast any more."""
-        for pixels in self._open:
+        for pixels in list(self._open):
             pixels.close()
 
     def source(
@@ -130,7 +131,8 @@ class FeatureStore:
         if rows is not None and key is None:
             split, rows = _part(split, rows), None
         pixels = open_pixels(split, self.device, self.scale, budget=self.data_bytes, note=self.note)
-        self._open.append(pixels)
+        # Not held: images are to go when their features are there.
+        self._open.add(pixels)
         computed = self.make(pixels)
         if not once:
             return computed

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data import decode, entry, partial, registry
+from bench.data import decode, entry, partial, prepare, registry
 from bench.data.entry import Listing
+from bench.data.locks import held_elsewhere, locked
 from bench.data.source import File
 from bench.errors import DataError
 from tests.test_data import one_line
@@ -246,3 +247,77 @@ def test_the_digest_of_a_listing_is_that_of_its_json():
 
 def test_a_header_is_as_long_for_few_rows_as_for_many():
     assert {len(partial._header((n, 3, 64, 64))) for n in (0, 1, 10**3, 2_448_502, 10**12)} == {128}
+
+
+@pytest.mark.parametrize("linked", ["root", "cache"])
+def test_behind_a_link_what_was_decoded_is_published_as_it_is(tree, tmp_path, monkeypatch, linked):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / ("link" if linked == "cache" else "none")))
+    root = tree
+    if linked == "root":
+        (tmp_path / "real/mine").symlink_to(tree / "mine")
+        root = tmp_path / "link"
+    else:
+        (tmp_path / "mine").symlink_to(tree / "mine")
+        monkeypatch.setattr(prepare, "cache_folders", lambda _: [tmp_path / "link"])
+        root = tmp_path
+    data = registry.load(NAME, root, skip_corrupt=True, min_side=1)
+    assert data.fingerprint == in_memory(root).fingerprint()
+    assert isinstance(data.train.images, np.memmap)
+    assert list(tmp_path.glob("real/**/.partial-*")) == []
+
+
+@pytest.mark.parametrize("dear", [False, True])
+def test_what_took_long_is_kept_for_skip_corrupt_when_a_file_is_broken(root, monkeypatch, dear):
+    monkeypatch.setattr(entry, "DEAR_BYTES", 1000 if dear else 1 << 30)
+    with pytest.raises(DataError, match="2 corrupt images"):
+        registry.load(NAME, root, min_side=1)
+    assert len(left(root)) == dear
+    seen = []
+    with monkeypatch.context() as patch:
+        read = decode.read_image
+        patch.setattr(decode, "read_image", lambda *args: (seen.append(args), read(*args))[1])
+        data = load(root)
+    assert len(seen) == (0 if dear else CLASSES * (EACH + TESTED))
+    assert data.fingerprint == in_memory(root).fingerprint()
+    assert left(root) == []
+
+
+def test_two_data_sets_are_prepared_beside_one_another_and_one_is_waited_for(root):
+    told, folder = [], root / ".bench"
+    with locked(folder, "another"):
+        assert len(load(root).train) == CLASSES * EACH - 1
+        assert held_elsewhere(folder, "another")
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from bench.data.locks import locked\n"
+            "with locked(Path(sys.argv[1]), 'one'): print('held', flush=True); sys.stdin.readline()",
+            str(folder),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+
+    def waiting():
+        told.append("waiting")
+        holder.communicate("go\n")
+
+    with locked(folder, "one", waiting) as held:
+        assert held
+    assert told == ["waiting"]
+    assert sorted(path.name for path in folder.glob(".lock*")) == []
+
+
+def test_locks_that_killed_processes_left_go_with_what_they_were_of(root):
+    folder = root / ".bench"
+    folder.mkdir()
+    (folder / ".lock-left").touch()
+    load(root)
+    assert list(folder.glob(".lock*")) == []

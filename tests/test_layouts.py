@@ -70,6 +70,8 @@ def test_every_layout_of_imagenet_gives_the_same_labels_by_sorted_wnid(build, ro
         for label in [[2, 0, 1, 2][int(path.stem[-8:]) - 1]]
     }
     assert len(wanted) == 4
+    # In one order too: predictions of two machines are compared image by image.
+    assert data.test.labels.tolist() == [2, 0, 1, 2]
     assert {
         x.tobytes(): y for x, y in zip(data.test.images, data.test.labels.tolist(), strict=True)
     } == wanted

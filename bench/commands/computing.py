@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -222,13 +223,17 @@ def _load(todo: Iterable[Cell], root: Path | None, skip_corrupt: bool, say: Voic
     loaded = {}
     for name, side in _sides(todo).items():
         try:
-            data = datasets.load(name, root, skip_corrupt, min_side=side)
+            data = datasets.load(name, root, skip_corrupt, min_side=side, waiting=partial(_waits, say, name))
         except MemoryError as error:
             raise DataError(f"{name} does not fit into memory: {error or 'none is left'}") from error
         if data.corrupt:
             say(f"{name}: {len(data.corrupt)} broken images are left out, the first is {data.corrupt[0]}")
         loaded[name] = data
     return loaded
+
+
+def _waits(say: Voice, name: str) -> None:
+    say(f"{name}: another process prepares its images; waiting until it is done")
 
 
 def _to_run(state: State, force: bool, retry_failed: bool) -> bool:

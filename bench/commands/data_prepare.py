@@ -55,9 +55,13 @@ def prepare(name: str, root: Path | None, skip_corrupt: bool) -> dict[str, Any]:
     import numpy as np
 
     begun, row = time.monotonic(), datasets.spec(name)
+
+    def waiting() -> None:
+        click.echo(f"{name}: another process prepares it; waiting until it is done", err=True)
+
     with _Shown(name) as shown:
         # Whether images are large enough is a question of the backbone, which a run knows.
-        data = datasets.load(name, root, skip_corrupt, min_side=1, progress=shown)
+        data = datasets.load(name, root, skip_corrupt, min_side=1, progress=shown, waiting=waiting)
     part = split_fraction(name)[1] is not None
     found = entries(row, datasets.find(name, root), root)
     entry = next((one for one in found if part or one.about["sha256"] == data.fingerprint), None)

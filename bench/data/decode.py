@@ -253,7 +253,8 @@ def label_layout(name: str, layout: Layout, failures: Mapping[int, str], skip_co
         skip_corrupt: leave those out.
 
     Raises:
-        DataError: files are corrupt and `skip_corrupt` is not set, or it leaves a class without an image.
+        CorruptImages: files are corrupt and `skip_corrupt` is not set.
+        DataError: leaving them out leaves a class without an image.
     """
     paths, num_pool = layout.paths(), len(layout.train) + len(layout.unlabelled)
     if failures and not skip_corrupt:
@@ -280,11 +281,15 @@ def _others(count: int, failed: Iterable[int]) -> NDArray[np.bool_]:
     return kept
 
 
-def _refusal(name: str, where: Path, paths: Sequence[str], failures: Mapping[int, str]) -> DataError:
+class CorruptImages(DataError):
+    """Files cannot be decoded, and nobody said that they may be left out."""
+
+
+def _refusal(name: str, where: Path, paths: Sequence[str], failures: Mapping[int, str]) -> CorruptImages:
     shown = [f"{paths[i]} ({failures[i].replace(str(where) + '/', '')})" for i in sorted(failures)[:3]]
     more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
     plural = "s" if len(failures) > 1 else ""
-    return DataError(
+    return CorruptImages(
         f"{name}: {len(failures)} corrupt image{plural} under {where}: {', '.join(shown)}{more};"
         " mend or remove them, or leave them out with --skip-corrupt"
     )

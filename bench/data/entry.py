@@ -24,6 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.arrays import Decoded
+from bench.data.decode import CorruptImages
+from bench.data.locks import held_elsewhere, remove_left_locks
 from bench.data.partial import JOURNAL
 from bench.data.source import DatasetSpec, File, Source
 
@@ -32,9 +34,10 @@ IN_USE_SECONDS = 24 * 3600
 JSON = "fingerprint.json"
 # Of a partial entry: what it is of.
 PARTIAL_JSON = "partial.json"
+PARTIAL = ".partial-"
 # A partial entry that nobody goes on with is removed by the next preparation after so long.
 LEFT_SECONDS = 7 * 24 * 3600
-# One of so many bytes took long enough to make to be kept when the disk is full.
+# One of so many bytes took long enough to make to be kept when the disk is full, or for --skip-corrupt.
 DEAR_BYTES = 1 << 30
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -79,8 +82,10 @@ class Entry:
         stem = (
             kind if kind == spec.name or where is None else re.sub(r"[^\w.-]+", "-", f"{kind}-{where.name}")
         )
-        key = hashlib.sha256(json.dumps([self.settings, self.place, self.listing]).encode()).hexdigest()
-        self.path = folder / f"{stem[:80]}-{key[:16]}"
+        self.path = folder / f"{stem[:80]}-{_digest([self.settings, self.place, self.listing])}"
+        # What is decoded is the same with broken files left out and without: only the verdict differs.
+        self.decoded_by = [SCHEMA, kind, spec.version, spec.image_size, *source.settings]
+        self.decoding = _digest([self.decoded_by, self.place, self.listing])
 
     def open(self) -> tuple[Decoded, str] | None:
         """The arrays and their sha256; None if the entry is not there or damaged."""
@@ -120,10 +125,11 @@ class Entry:
             alone: whether the lock is held: nobody else works here, and what others left half done may be taken up
                 or removed.
         """
-        stem = _partial_prefix() + (self.path.name[-16:] if alone else uuid.uuid4().hex)
-        partial = self.folder / stem
+        # Without the lock another may do the same beside us.
+        name = self.decoding if alone else f"{_host()}-{uuid.uuid4().hex}"
+        partial = self.folder / f"{PARTIAL}{name}"
         partial.mkdir(parents=True, exist_ok=True)
-        about = {"settings": self.settings, "source": self.place, "listing": self.listing}
+        about = {"settings": self.decoded_by, "source": self.place, "listing": self.listing}
         _write_bytes(partial / PARTIAL_JSON, json.dumps(about).encode())
         if alone:
             self._sweep(partial)
@@ -148,17 +154,24 @@ class Entry:
         self._remove_outdated()
 
     def _sweep(self, mine: Path) -> None:
-        """Remove what killed processes of this machine left, but for what another preparation may go on with."""
+        """Remove what killed processes left, but for what another preparation is at, or may go on with."""
         now = (mine / PARTIAL_JSON).stat().st_mtime
-        for left in self.folder.glob(f"{_partial_prefix()}*"):
-            if left == mine:
+        for left in self.folder.glob(f"{PARTIAL}*"):
+            key = left.name.removeprefix(PARTIAL)
+            if left == mine or held_elsewhere(self.folder, key):
                 continue
+            # Where locks work, one that was made without them was made on another machine, or before they did.
+            locked = re.fullmatch(r"[0-9a-f]{16}", key) is not None
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 about = json.loads((left / PARTIAL_JSON).read_text())
-                outdated = about["settings"] == self.settings and about["source"] == self.place
-                if not outdated and now - (left / JOURNAL).stat().st_mtime < LEFT_SECONDS:
+                outdated = locked and about["settings"] == self.decoded_by and about["source"] == self.place
+                touched = left / (JOURNAL if locked else PARTIAL_JSON)
+                if not outdated and now - touched.stat().st_mtime < LEFT_SECONDS:
                     continue
             shutil.rmtree(left, ignore_errors=True)
+        remove_left_locks(
+            self.folder, keep={path.name.removeprefix(PARTIAL) for path in self.folder.glob(f"{PARTIAL}*")}
+        )
 
     def _about(self, decoded: Decoded, sizes: dict[str, int]) -> dict[str, Any]:
         return {
@@ -206,20 +219,25 @@ def _worth_keeping(partial: Path, error: BaseException) -> bool:
         held = sum(path.stat().st_size for path in partial.iterdir()) if (partial / JOURNAL).exists() else 0
     except OSError:
         return False
-    if isinstance(error, OSError) and error.errno in FULL:
+    if isinstance(error, CorruptImages) or (isinstance(error, OSError) and error.errno in FULL):
         return held >= DEAR_BYTES
     # Asked to stop, or a file or disk that may answer again; not data that are refused.
     return held > 0 and (not isinstance(error, Exception) or isinstance(error.__cause__ or error, OSError))
 
 
-def _partial_prefix() -> str:
-    host = re.sub(r"\W+", "-", socket.gethostname())
-    return f".partial-{host}-"
+def _digest(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _host() -> str:
+    return re.sub(r"\W+", "-", socket.gethostname())
 
 
 def _keep_array(path: Path, array: NDArray[Any]) -> int:
     """Write a .npy file unless the array is mapped from that very one. Returns its bytes."""
-    if isinstance(array, np.memmap) and array.filename is not None and Path(array.filename) == path:
+    mapped = array.filename if isinstance(array, np.memmap) else None
+    # The same file, whatever it is called: NumPy resolves links.
+    if mapped is not None and path.exists() and path.samefile(mapped):
         return path.stat().st_size
     return _write_array(path, array)
 

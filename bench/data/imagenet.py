@@ -13,7 +13,7 @@ Classes are the wnids in sorted order.
 import re
 from pathlib import Path
 
-from bench.data.folders import ClassFolders, class_folders
+from bench.data.folders import ClassFolders
 from bench.data.listed import Listing, listed, read_lines
 from bench.data.source import DatasetSpec, Source, first_folder, list_folders, list_images
 from bench.errors import DataError
@@ -36,7 +36,7 @@ def imagenet(spec: DatasetSpec, root: Path | None) -> Source:
             f" so that {where}/val exists"
         )
     if list_folders(where / "val"):
-        return class_folders(spec, where)
+        return listed(spec, where, lambda: _sorted(spec, where))
     # Kaggle's labels lie beside ILSVRC/.
     kaggle = where.as_posix().endswith(KAGGLE)
     above = [where, where.parent, *(where.parents[1:3] if kaggle else ())]
@@ -62,6 +62,13 @@ def imagenet(spec: DatasetSpec, root: Path | None) -> Source:
         return Listing(where, tree.images("train"), test, tree.classes, lists)
 
     return listed(spec, where, look)
+
+
+def _sorted(spec: DatasetSpec, where: Path) -> Listing:
+    """Validation images in folders of their classes, in the order in which they lie in the official archive."""
+    tree = ClassFolders(spec, where, "train", "val")
+    test = sorted(tree.images("val"), key=lambda item: Path(item[0]).name)
+    return Listing(where, tree.images("train"), test, tree.classes)
 
 
 def _labels(spec: DatasetSpec, where: Path, above: list[Path]) -> tuple[dict[str, str], tuple[Path, ...]]:

@@ -1,13 +1,12 @@
 """Decode a data set once and keep its arrays, as an entry of a cache folder (`bench.data.entry`)."""
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.data.arrays import Dataset, Decoded
 from bench.data.entry import FULL, Entry, Listing
+from bench.data.locks import locked
 from bench.data.partial import NoSpace, build_arrays
 from bench.data.source import DatasetSpec, Progress, Source
 from bench.errors import DataError
@@ -29,6 +28,7 @@ def prepared(
     skip_corrupt: bool = False,
     min_side: int = 8,
     progress: Progress | None = None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> Dataset:
     """The data set's arrays, memory-mapped from an entry that is there or made now.
 
@@ -39,6 +39,7 @@ def prepared(
         skip_corrupt: drop files that cannot be decoded instead of refusing the data set.
         min_side: refuse images whose shorter side has fewer pixels.
         progress: called with (files done, files in all) while decoding.
+        waiting: called where another process prepares them, before this one waits for it.
 
     Raises:
         DataError: the source is broken, an image is too small, no space is left, or no folder can be written.
@@ -54,7 +55,7 @@ def prepared(
     for folder in folders:
         entry = Entry(folder, spec, source, listing, skip_corrupt)
         try:
-            with _locked(folder) as alone:
+            with locked(folder, entry.decoding, waiting) as alone:
                 found = entry.open()  # another process may have finished it meanwhile
                 if found is None:
                     entry.write(
@@ -120,41 +121,3 @@ def _no_space(folder: Path, name: str, error: OSError) -> DataError:
     return DataError(
         f"no space left in {folder} for the arrays of {name}{needed}: free some, or clear {folder}"
     )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """One preparation at a time in a folder; the kernel lets go when its holder dies.
-
-    Yields False where the file system has no locks: two may work side by side, the first to finish is kept.
-    Leaves neither lock nor an empty folder behind.
-    """
-    path = folder / ".lock"
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = path.open("a")
-        except FileNotFoundError:  # the last holder removed the folder since
-            continue
-        locked = False
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            locked = True
-        if not locked or _is_still(path, lock.fileno()):
-            break
-        lock.close()  # the last holder removed the file while we waited
-    try:
-        yield locked
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        lock.close()
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # if nothing came of it
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,7 @@ def load(
     *,
     min_side: int = MIN_SIDE,
     progress: Progress | None = None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> "Dataset":
     """The arrays of a data set, decoded on the first call and memory-mapped from then on.
 
@@ -199,6 +201,7 @@ def load(
         skip_corrupt: leave out files that cannot be decoded (`Dataset.corrupt`) instead of refusing.
         min_side: refuse images with fewer pixels on the shorter side; a backbone's stride.
         progress: called with (files done, files in all) while decoding.
+        waiting: called where another process prepares them, before this one waits for it.
 
     Raises:
         UsageError: no such data set.
@@ -206,7 +209,7 @@ def load(
     """
     from bench.data.guards import guarded
 
-    data, row, entry = whole(name, root, skip_corrupt, min_side, progress)
+    data, row, entry = whole(name, root, skip_corrupt, min_side, progress, waiting)
     other = split_dropped(name)[1]
     return guarded(data, name, row, entry, recorded(other, root, skip_corrupt) if other else None)
 
@@ -225,6 +228,7 @@ def whole(
     skip_corrupt: bool = False,
     min_side: int = MIN_SIDE,
     progress: Progress | None = None,
+    waiting: Callable[[], None] = lambda: None,
 ) -> "tuple[Dataset, DatasetSpec, Path | None]":
     """A data set without its fraction, its row, and the folder of its prepared arrays; see `load`."""
     from bench.data.compressed import open_compressed, stays_compressed
@@ -237,7 +241,7 @@ def whole(
     if source.layout is not None and stays_compressed(row, len(source.list_files())):
         data = open_compressed(row, source, root, skip_corrupt, progress)
     else:
-        data = prepared(row, source, root, skip_corrupt, min_side, progress)
+        data = prepared(row, source, root, skip_corrupt, min_side, progress, waiting)
     return data, row, entry_of(row, source, root, data)
 
 

@@ -3,8 +3,9 @@
 Random rows of a file that does not fit in memory are random reads of a disk, of 12 KB each at 64 pixels. By blocks,
 the file is cut into blocks of `BLOCK` rows in a row, the blocks are put in random order, and `WINDOW` of them at a
 time are shuffled row by row: what is read in one go is 384 KB at 64 pixels, and a batch is drawn from the rows of
-1,024 places of the file. Two images of a batch are from one block with a probability of at most 1 / `WINDOW`, so that
-of a source that is sorted by class they share their class at most that much more often than in a full permutation.
+1,024 places of the file, or of more than half as many where the blocks do not fill whole windows: all windows are as
+large. Two images of a batch are from one block with a probability of at most 2 / `WINDOW`: of a source that is sorted
+by class they share their class at most that much more often than in a full permutation.
 
 Both numbers are constants: the order of a cell must not depend on the memory of the machine that computes it.
 """
@@ -69,12 +70,14 @@ def block_order(
         num_images: to be put in order.
         generator: of the draws.
         block: rows of a block.
-        window: blocks that are shuffled at once.
+        window: blocks that are shuffled at once, at most.
     """
     anywhere = torch.randperm(num_images, generator=generator)
     if num_images <= block * window:
         return anywhere
-    place = torch.randperm(-(-num_images // block), generator=generator)
-    windows = place[anywhere // block] // window
+    blocks = -(-num_images // block)
+    place = torch.randperm(blocks, generator=generator)
+    # As large as one another: a last one of a few blocks would have the last batches be of a few places.
+    windows = place[anywhere // block] * -(-blocks // window) // blocks
     # Stable: within a window rows keep the order in which they lie in the permutation of all.
     return anywhere[windows.argsort(stable=True)]

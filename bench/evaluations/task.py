@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class Task:
         progress: told now and then.
         options: see `bench.launch.control.RunOptions`.
         begun: when, by `time.perf_counter`.
-        opened: the pixels that were asked for, until `close`.
+        opened: the pixels that were asked for and are still held by whoever asked.
     """
 
     config: Mapping[str, Any]
@@ -73,7 +74,7 @@ class Task:
     progress: Progress
     options: RunOptions
     begun: float = field(default_factory=time.perf_counter)
-    opened: list[Pixels] = field(default_factory=list)
+    opened: WeakSet[Pixels] = field(default_factory=WeakSet)
 
     @property
     def seed(self) -> int:
@@ -147,12 +148,12 @@ class Task:
         pixels = open_pixels(
             split, self.device, scale, budget=self.options.data_bytes, note=self.attempt.note
         )
-        self.opened.append(pixels)
+        self.opened.add(pixels)
         return pixels
 
     def close(self) -> None:
         """End what reads images ahead."""
-        for pixels in self.opened:
+        for pixels in list(self.opened):
             pixels.close()
 
     def chunks(self, count: int, size: int = CHUNK, *, ahead: Pixels | None = None) -> Iterator[Tensor]:

@@ -49,16 +49,21 @@ class Predictions:
             metric: top-1 or top-5.
 
         Returns:
-            None where a run left no predictions, or the metric is no share of right answers.
+            None where a run left no predictions, or of other test images or in another order than the others, or
+            where the metric is no share of right answers.
         """
         if metric.name not in ("top1", "top5"):
             return None
-        found = {}
+        found, labels = {}, None
         for pair, run in runs.items():
             if run.result is None or rule not in (run.result.get("rules") or {}):
                 continue
             own = self.of(run, rule)
             if own is None:
+                return None
+            # Two machines may keep a data set in different layouts.
+            labels = own.labels if labels is None else labels
+            if not np.array_equal(own.labels, labels):
                 return None
             found[pair] = own.right if metric.name == "top1" else own.among
         return found
