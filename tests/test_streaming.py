@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from bench import feature_store
 from bench.checkpoint import read_tensors
 from bench.data import streaming
 from bench.data.arrays import Dataset, Split
@@ -165,6 +167,26 @@ def test_a_probe_has_the_same_bits_streamed_and_resident(freeze, settings, optio
         for room in (1 << 30, 0)
     ]
     assert found[0] == found[1]
+
+
+def test_images_go_when_their_features_are_there(tmp_path, monkeypatch):
+    opened = []
+
+    def watched(*args, **options):
+        pixels = open_pixels(*args, **options)
+        opened.append(weakref.ref(pixels))
+        return pixels
+
+    monkeypatch.setattr(feature_store, "open_pixels", watched)
+
+    class Looking(MemoryAttempt):
+        def log(self, row):
+            assert [ref() for ref in opened] == [None, None]
+            super().log(row)
+
+    weights = save_weights(tmp_path / "pretrained.safetensors", size=16)
+    run_probe(probe_config("conv1-5", size=16, epochs=1), weights, Looking(tmp_path), DATA)
+    assert opened
 
 
 def test_an_error_of_the_thread_reaches_the_trainer_as_it_was(tmp_path):

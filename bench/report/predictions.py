@@ -1,5 +1,6 @@
 """What each probe predicted: read once a run, only where a comparison or a confusion asks for it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ class Predictions:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Predicted | None] = {}
+        # Data set -> the labels of its test images, as the first run has them.
+        self._labels: dict[str, np.ndarray] = {}
 
     def of(self, run: Run, rule: str) -> Predicted | None:
         """A probe's answers; None where it left none under the rule."""
@@ -49,21 +52,21 @@ class Predictions:
             metric: top-1 or top-5.
 
         Returns:
-            None where a run left no predictions, or of other test images or in another order than the others, or
-            where the metric is no share of right answers.
+            None where a run left no predictions, or in another order of test images than earlier ones, or where the
+            metric is no share of right answers.
         """
         if metric.name not in ("top1", "top5"):
             return None
-        found, labels = {}, None
+        found = {}
         for pair, run in runs.items():
             if run.result is None or rule not in (run.result.get("rules") or {}):
                 continue
             own = self.of(run, rule)
             if own is None:
                 return None
-            # Two machines may keep a data set in different layouts.
-            labels = own.labels if labels is None else labels
-            if not np.array_equal(own.labels, labels):
+            # Images of two machines may lie in another order: then they are no pairs.
+            data = json.dumps(run.config["dataset"], sort_keys=True)
+            if not np.array_equal(self._labels.setdefault(data, own.labels), own.labels):
                 return None
             found[pair] = own.right if metric.name == "top1" else own.among
         return found
