@@ -241,7 +241,8 @@ class CapturedStep:
                     step()
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # A thread that reads images ahead may pin memory at this very moment.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 values = step()
         finally:
             with torch.no_grad():

@@ -124,6 +124,13 @@ def test_links_and_devices_of_a_zip_are_refused_too(tmp_path):
     refused(zipped(tmp_path / "archive", (zip_link("fifo", stat.S_IFIFO), b"")), tmp_path, "a device")
 
 
+def test_a_tar_whose_last_file_is_a_zip_is_a_tar(tmp_path):
+    inner = zipped(tmp_path / "inner.zip", ("hello", b"x"))
+    archive = tarred(tmp_path / "a.tar", ("data/a.bin", b"one"), ("data/inner.zip", inner.read_bytes()))
+    unpack(archive, tmp_path / "out")
+    assert (tmp_path / "out/data/inner.zip").read_bytes() == inner.read_bytes()
+
+
 def test_broken_archives_say_so(tmp_path):
     whole = tarred(tmp_path / "whole", ("data", os.urandom(50_000)), mode="w:gz").read_bytes()
     zip_whole = bytearray(zipped(tmp_path / "zip", ("data", os.urandom(50_000))).read_bytes())

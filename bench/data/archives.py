@@ -82,11 +82,12 @@ def unpack(archive: Path, into: Path) -> list[Path]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Iterator[_Member]]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive, closing(_zipped(path, archive)) as members:
-            yield members
-    elif tarfile.is_tarfile(path):
+    # In this order: a tar whose last file is a zip ends as a zip does.
+    if tarfile.is_tarfile(path):
         with tarfile.open(path) as archive, closing(_taped(path, archive)) as members:
+            yield members
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive, closing(_zipped(path, archive)) as members:
             yield members
     else:
         raise DataError(f"{path} is neither a tar archive nor a zip: download it again")
