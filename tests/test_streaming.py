@@ -83,6 +83,21 @@ def test_a_streamed_batch_is_the_resident_one_in_values_and_in_layout(mapped, ex
     assert torch.equal(streamed.rows(parts[0])[0], resident.rows(parts[0])[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", ["imagenet", "symmetric"])
+def test_a_batch_is_its_bytes_times_a_factor_less_an_offset_to_the_last_bit(scale, dtype):
+    pixels, index = Pixels(DATA.train, "cpu", scale, dtype), torch.arange(7)
+    flip = torch.tensor([True, False, True, True, False, False, True])
+    images = torch.from_numpy(DATA.train.images[:7].copy())
+    images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
+    wanted = (images.to(dtype) * pixels._factor - pixels._offset).contiguous(
+        memory_format=torch.channels_last
+    )
+    found = pixels.batch(index, flip)[0]
+    assert torch.equal(found, wanted)
+    assert found.stride() == wanted.stride()
+
+
 def test_a_row_that_is_not_there_is_refused_and_not_another(mapped):
     with pytest.raises(IndexError):
         StreamedPixels(mapped, "cpu", "imagenet").batch(torch.tensor([0, 40]))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bench.commands import perf_seeds
+from bench.commands import perf_data, perf_seeds
 from bench.commands.options import data_option, json_option, typed, user_path
 from bench.errors import UsageError
 from bench.files import dumps, write_bytes
@@ -81,6 +81,7 @@ def command(ctx: click.Context, **given: Any) -> int | None:
 
 
 command.add_command(perf_seeds.command)
+command.add_command(perf_data.command)
 
 
 @command.command("pretrain")

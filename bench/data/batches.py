@@ -93,8 +93,15 @@ class Pixels:
         images, labels = self.rows(index)
         if flip is not None:
             images = torch.where(flip.view(-1, 1, 1, 1), images.flip(-1), images)
-        scaled = images.to(self.dtype) * self._factor - self._offset
-        return scaled.contiguous(memory_format=torch.channels_last), labels
+        return self._scaled(images), labels
+
+    def _scaled(self, images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+        """`images * factor - offset`, over whole rows of pixels: three numbers at a time take thrice as long."""
+        last = images.permute(0, 2, 3, 1).to(self.dtype).contiguous()
+        width = last.shape[2]
+        rows = last.view(-1, 3 * width)
+        rows.mul_(self._factor.flatten().repeat(width)).sub_(self._offset.flatten().repeat(width))
+        return last.permute(0, 3, 1, 2)
 
     def to_unit(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
         """Images on the network's scale back to [0, 1], to which what lies beyond is clamped."""
