@@ -113,6 +113,9 @@ def pretrain_config(
     if train["epochs"] == 0:
         # Without a step the rest means nothing, and all protocols share the run.
         train = typed(TrainSettings(epochs=0))
+    if train["batch_norm_devices"] == 1:
+        # What earlier runs implied; left out here, so that no configuration has to be read for it.
+        del train["batch_norm_devices"]
     return {
         "schema": SCHEMA,
         "kind": "pretrain",

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
+from bench.devices.share import Share
 from bench.flat import FlatAdam
 from bench.streams import stream
 from models.method import Batch, Losses, Method, Noise, Phase
@@ -106,6 +107,7 @@ def train_step(
     batch: Batch,
     noises: Sequence[Mapping[str, Tensor]],
     schedule: Mapping[str, Tensor],
+    share: Share | None = None,
 ) -> Losses:
     """One iteration: every phase's forward, backward and update, in order.
 
@@ -116,6 +118,7 @@ def train_step(
         batch: images and labels.
         noises: each phase's draws.
         schedule: 0-d tensors.
+        share: this rank's of the batch, where there are several: losses and gradients are those of the whole.
 
     Returns:
         The losses by name, detached; "loss" is the first phase's, later ones are "loss_<phase>".
@@ -126,9 +129,11 @@ def train_step(
         losses = engine.losses(phase, batch, noise, schedule)
         names = updated_names(engine.method, phase)
         parameters = [engine.parameters[name] for name in names]
-        grads = torch.autograd.grad(
-            losses["loss"].sum(), parameters, allow_unused=True, materialize_grads=True
-        )
+        # A mean over this rank's images, by what it weighs in the mean over the batch.
+        loss = losses["loss"].sum() if share is None else losses["loss"] * share.weight
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        if share is not None:
+            grads, losses = share.means(grads, losses)
         if not phase.keep_grad:
             kept = {}
         kept = {name: kept[name] + g if name in kept else g for name, g in zip(names, grads, strict=True)}

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bench.data.batches import Pixels, batch_bounds, flips
 from bench.data.shuffling import epoch_order, reach
+from bench.devices.share import Share
 from bench.engines import draw
 from bench.errors import UsageError
 from models.method import Batch, Method
@@ -21,6 +22,7 @@ class Inputs:
         pixels: images and labels on the device.
         settings: `train` of the cell's configuration.
         seed: of the cell.
+        share: this rank's of every batch, where there are several; None is the whole.
 
     Attributes:
         per_epoch: steps of an epoch.
@@ -30,8 +32,16 @@ class Inputs:
         UsageError: the images do not fill one batch.
     """
 
-    def __init__(self, method: Method, pixels: Pixels, settings: dict[str, Any], seed: int) -> None:
+    def __init__(
+        self,
+        method: Method,
+        pixels: Pixels,
+        settings: dict[str, Any],
+        seed: int,
+        share: Share | None = None,
+    ) -> None:
         self.method, self.pixels, self.settings, self.seed = method, pixels, settings, seed
+        self.share = share
         images = settings["epoch_images"] or len(pixels)
         self.bounds = batch_bounds(images, settings["batch_size"], settings["drop_last"])
         self.per_epoch = len(self.bounds)
@@ -53,7 +63,15 @@ class Inputs:
             if order is None or k == 0:
                 order = self._order_of(epoch)
             begin, end = self.bounds[k]
-            yield order[begin:end]
+            yield order[begin:end][self._part(end - begin)]
+
+    def _part(self, count: int) -> slice:
+        return slice(0, count) if self.share is None else self.share.part(count)
+
+    def count(self, step: int) -> int:
+        """Images of a step's whole batch."""
+        begin, end = self.bounds[step % self.per_epoch]
+        return end - begin
 
     def at(self, step: int) -> tuple[Batch, list[dict[str, Tensor]], dict[str, Tensor]]:
         """A step's batch, each phase's noise, and the schedule as 0-d tensors.
@@ -69,12 +87,19 @@ class Inputs:
             self._order, self._order_epoch = self._order_of(epoch).to(self.pixels.index_device), epoch
         begin, end = self.bounds[k]
         count = end - begin
+        # Flips and noise are drawn for the whole batch, so that an image has its own wherever it is computed.
+        mine = self._part(count)
+        if self.share is not None:
+            self.share.turn_to(count)
         flip = None
         if self.settings["flip"]:
-            flip = flips(count, self.seed, "flip", step, self.pixels.device)
-        image, label = self.pixels.batch(self._order[begin:end], flip)
+            flip = flips(count, self.seed, "flip", step, self.pixels.device)[mine]
+        image, label = self.pixels.batch(self._order[begin:end][mine], flip)
         spec = self.method.noise()
-        noises = [draw(spec, count, self.seed, p.loss, step, image) for p in self.method.phases]
+        noises = [
+            {name: drawn[mine] for name, drawn in draw(spec, count, self.seed, p.loss, step, image).items()}
+            for p in self.method.phases
+        ]
         schedule = {
             name: torch.tensor(value, dtype=image.dtype, device=image.device)
             for name, value in self.method.schedule(step).items()

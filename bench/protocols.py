@@ -46,6 +46,8 @@ class TrainSettings:
         precision: of every computation.
         shuffle: the order of an epoch; "full" is a permutation of all images, "blocks" reads a file that does not fit
             in memory in pieces, see `bench.data.shuffling`.
+        batch_norm_devices: batch norm's statistics are those of each of so many devices' share of a batch; 1 is the
+            whole batch, however many devices compute it.
     """
 
     epochs: int = 90
@@ -59,9 +61,11 @@ class TrainSettings:
     flip: bool = False
     precision: Literal["fp32"] = "fp32"
     shuffle: Shuffle = "full"
+    batch_norm_devices: int = 1
 
     def __post_init__(self) -> None:
-        check_settings(self, ("epoch_images", "batch_size", "lr"), ("epochs", "beta1", "beta2"))
+        positive = ("epoch_images", "batch_size", "lr", "batch_norm_devices")
+        check_settings(self, positive, ("epochs", "beta1", "beta2"))
         for name in ("beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it must be less than 1")

@@ -12,8 +12,10 @@ from bench.compiled import NoCompiler
 from bench.data.arrays import Dataset
 from bench.data.batches import Pixels
 from bench.data.streaming import open_pixels
+from bench.devices.batch_norm import synchronise, unsynchronise
+from bench.devices.share import Share, Unwatched
 from bench.engines import PlainEngine, train_step, updated_names
-from bench.errors import Diverged
+from bench.errors import Diverged, UsageError
 from bench.flat import FlatAdam
 from bench.inputs import Inputs
 from bench.launch.control import Progress, RunOptions, Stop
@@ -39,6 +41,7 @@ def pretrain(
     stop: Stop,
     progress: Progress,
     options: RunOptions,
+    share: Share | None = None,
 ) -> dict[str, Any]:
     """Train a method and save its weights with the attempt.
 
@@ -50,9 +53,10 @@ def pretrain(
         stop: asked after every step.
         progress: told now and then.
         options: how often to save, threads.
+        share: this rank's of every batch, where the cell is computed by several.
 
     Returns:
-        The body of `result.json`.
+        The body of `result.json`; {} on a rank that follows another.
 
     Raises:
         Diverged: a loss is not finite.
@@ -61,6 +65,11 @@ def pretrain(
         Preempted: the scheduler wants the machine back; resumable.
         UsageError: the configuration cannot be built.
     """
+    apart = config["train"].get("batch_norm_devices", 1)
+    if apart not in (1, 1 if share is None else share.world_size):
+        raise UsageError(
+            f"batch norm of this cell is over the shares of {apart} devices: it needs --devices {apart}"
+        )
     where = prepare_device(device, options)
     method = ready_method(config, data, where)
     if "weights" in config:
@@ -69,7 +78,7 @@ def pretrain(
         take(method.backbone, config, options)
     prepare(method, options.switches, attempt.note)
     with pixels_of(config, data, where, options.data_bytes, attempt.note) as pixels:
-        return _train(config, data, attempt, where, method, pixels, stop, progress, options)
+        return _train(config, data, attempt, where, method, pixels, stop, progress, options, share)
 
 
 def _train(
@@ -82,8 +91,9 @@ def _train(
     stop: Stop,
     progress: Progress,
     options: RunOptions,
+    share: Share | None,
 ) -> dict[str, Any]:
-    steps = Steps(method, pixels, config["train"], int(config["seed"]), options.switches, attempt.note)
+    steps = Steps(method, pixels, config["train"], int(config["seed"]), options.switches, attempt.note, share)
     means = EpochMeans(where)
 
     def save() -> None:
@@ -98,8 +108,14 @@ def _train(
             },
         )
 
-    pace = Pace(steps.total, stop, progress, options, save, means)
+    watched = means if share is None or share.leads else Unwatched()
+    pace = Pace(steps.total, stop if share is None else share.agreed(stop), progress, options, save, watched)
     resumed = attempt.load_checkpoint()
+    if share is not None:
+        resumed = share.same(resumed)
+        share.spread(method)
+        if config["train"].get("batch_norm_devices", 1) == 1:
+            synchronise(method, share)
     if resumed is not None:
         tensors, meta = resumed
         method.load_state_dict(under(tensors, "model."))
@@ -117,6 +133,10 @@ def _train(
             means.check()
             final = log_epoch(attempt, method, means, steps.done, steps.per_epoch, pace.seconds, pace.rate)
         pace.after_step(steps.done, count, last=steps.done == steps.total)
+    if share is not None:
+        unsynchronise(method)
+        if not share.leads:
+            return {}
     return conclude(config, data, method, attempt, where, final, steps.done, steps.images, pace.seconds)
 
 
@@ -203,9 +223,10 @@ class Steps:
         seed: int,
         speed: Speed = PLAIN,
         note: Callable[[str], None] = print,
+        share: Share | None = None,
     ) -> None:
-        self.method = method
-        self.inputs = Inputs(method, pixels, settings, seed)
+        self.method, self.share = method, share
+        self.inputs = Inputs(method, pixels, settings, seed, share)
         self.optimizer = make_optimizer(method, dict(method.named_parameters()), settings, speed)
         self.engine = Bf16Engine(method) if speed.precision == "bf16" else PlainEngine(method)
         self.captured: CapturedStep | None = None
@@ -227,8 +248,8 @@ class Steps:
         if self.captured is not None:
             values = self.captured(batch, noises, schedule)
         else:
-            values = train_step(self.engine, self.optimizer, batch, noises, schedule)
-        count = len(batch.image)
+            values = train_step(self.engine, self.optimizer, batch, noises, schedule, self.share)
+        count = self.inputs.count(self.done)
         self.done += 1
         self.images += count
         return values, count

@@ -46,6 +46,8 @@ COMPUTE |= {"embed", "taking"}
 COMPUTE |= {"micro.budget", "micro.check", "micro.miniatures"}
 # Of several seeds at once.
 COMPUTE |= {"inputs", "perf.together", "stacked", "together", "together_speed"}
+# Of several devices.
+COMPUTE |= {"devices.batch_norm", "devices.share"}
 # Of a probe.
 COMPUTE |= {
     "bilinear",
