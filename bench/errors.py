@@ -68,6 +68,22 @@ class WorkersLost(BenchError):
     exit_code = 3
 
 
+class RankLost(BenchError):
+    """A process of a cell on several devices was killed; what was saved is gone on from."""
+
+
+class RankFailed(BenchError):
+    """A process of a cell on several devices has failed.
+
+    Attributes:
+        trace: its traceback, for the log; "" where it left none.
+    """
+
+    def __init__(self, text: str, trace: str = "") -> None:
+        super().__init__(text)
+        self.trace = trace
+
+
 class Apart(BenchError):
     """A seed cannot be trained with others of its method at once: it must be trained alone."""
 

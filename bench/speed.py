@@ -142,6 +142,11 @@ def stacked(speed: Speed) -> Speed:
     return replace(speed, winograd=False, compile="never", graph=False)
 
 
+def uncompiled(speed: Speed) -> Speed:
+    """The switches that can be in force where a step is computed by several ranks, which speak in its midst."""
+    return replace(speed, compile="never", graph=False)
+
+
 def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") -> Speed:
     """The switches of a cell that goes on: those with which it began, as far as the device has them.
 

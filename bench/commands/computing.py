@@ -1,5 +1,6 @@
 """Has the cells of a plan computed here; `bench.commands.dispatching` hands them to SLURM."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bench.commands.devices import ONE, Devices
 from bench.commands.words import States, Voice, counts, show_end
 from bench.data import registry as datasets
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.estimate import device_kind, make_estimator
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import resolve_device
@@ -24,6 +26,7 @@ from bench.selection import backbone_stride
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
+    from bench.devices.team import Team
 
 
 def _nothing() -> None:
@@ -55,6 +58,7 @@ class Order:
         jobs: how many processes share the cells; None is this one alone.
         measure: seconds that a dry run may try cells for; 0 leaves aside what was measured before, too.
         seeds_together: see `RunOptions`.
+        devices: on how many a pretraining is computed.
     """
 
     plan: Plan
@@ -77,6 +81,7 @@ class Order:
     jobs: Jobs | None = None
     measure: float = 0.0
     seeds_together: int | Literal["auto"] = 1
+    devices: Devices = ONE
 
 
 def look(order: Order, broken: Once) -> States:
@@ -122,9 +127,41 @@ class _Place:
         if self.todo:
             self._open()
         begun = time.monotonic()
-        with self.stop, make_display(self.told, self.say.stream) as display:
+        with contextlib.ExitStack() as stack:
+            team = self._team(device)
+            if team is not None:
+                stack.enter_context(team)
+                self.stop.before_end = team.kill
+            stack.enter_context(self.stop)
+            display = stack.enter_context(make_display(self.told, self.say.stream))
             self.broken.say = display.note
-            return begun, self._runner(display, data.__getitem__, device, device_name).run(self.order.plan)
+            if team is not None:
+                team.note = display.note
+            runner = self._runner(display, data.__getitem__, device, device_name, team)
+            return begun, runner.run(self.order.plan)
+
+    def _team(self, device: str) -> "Team | None":
+        """Those who compute a pretraining with this process; None where there is no need of them.
+
+        Raises:
+            UsageError: there are fewer GPUs than were asked for.
+        """
+        wanted, order = self.order.devices, self.order
+        if wanted.number == 1 or (wanted.place is None and not self.todo):
+            return None
+        from bench.devices.team import Images, Team
+
+        if wanted.place is None and device == "cuda":
+            import torch
+
+            if (count := torch.cuda.device_count()) < wanted.each:
+                gpus = f"{count} GPU" + "s" * (count != 1)
+                raise UsageError(
+                    f"--devices {wanted.each}: torch sees {gpus} here; --device cpu has processes share the processor"
+                )
+        images = Images(order.root, order.skip_corrupt, _sides(self.todo))
+        threads = None if order.threads is None else max(1, order.threads // wanted.each)
+        return Team(images, device, here=wanted.place, size=wanted.number, threads=threads)
 
     def compute_shared(self) -> tuple[float, Summary]:
         """By a crew of workers; see `compute`."""
@@ -190,6 +227,7 @@ class _Place:
         load: "Callable[[str], Dataset]",
         device: str = "cpu",
         device_name: str = "",
+        team: "Team | None" = None,
     ) -> LocalRunner:
         order = self.order
         return LocalRunner(
@@ -205,6 +243,7 @@ class _Place:
             retry_failed=order.retry_failed,
             on_broken=self.broken,
             steal=order.steal,
+            team=team,
         )
 
 

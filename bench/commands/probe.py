@@ -27,6 +27,9 @@ _NOT_HERE: dict[str, Any] = {
     "pretrain_on": None,
     "backbone": None,
     "seeds_together": 1,
+    "devices": 1,
+    "nodes": 1,
+    "batch_norm": "synchronised",
 }
 
 

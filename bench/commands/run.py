@@ -9,6 +9,7 @@ import click
 from bench import asked, plugins
 from bench.commands import tables
 from bench.commands.computing import Order, compute
+from bench.commands.devices import devices_of, devices_options, has_followed, with_batch_norm
 from bench.commands.downloading import download
 from bench.commands.options import (
     data_option,
@@ -158,6 +159,7 @@ def _choice(names: Any) -> click.Choice:
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads a cell.")
 @jobs_options
 @together_option
+@devices_options
 @results_option
 @data_option
 @click.option("--download", is_flag=True, help="Fetch data sets that are missing, where a program can.")
@@ -196,6 +198,7 @@ def command(**given: Any) -> int:
     bench run -m supervised --pretrain-on cifar100 -d folder:birds
     bench run --table 1,3 -d cifar100@10% -s 3 --preset quick --dry-run
     bench run -m all -d digits -s 3 -j auto
+    bench run -m patchvae -d imagenet --devices 4
     bench run -m all -d cifar100 -s 5 --preset full --slurm --profile gpu
     """  # noqa: D301
     return execute(given)
@@ -222,8 +225,12 @@ def execute(
     if typed("study") and not given["tables"]:
         raise UsageError("--study says whose tables to run: add --table all")
     given["fid_weights"] = user_path(given["fid_weights"])
-    selection = select_cells(given) if selected is None else selected(given, say)
     where = executor_of(given)
+    devices = devices_of(given, where)
+    if has_followed(devices, given["dry_run"]):
+        return 0
+    given["pairs"] = with_batch_norm(given, devices)
+    selection = select_cells(given) if selected is None else selected(given, say)
     if where == "slurm":
         refuse_for_slurm(given)
     jobs = jobs_of(given)
@@ -254,6 +261,7 @@ def execute(
         jobs=jobs,
         measure=measure,
         seeds_together=given["seeds_together"],
+        devices=devices,
     )
     if where == "slurm":
         from bench.commands.dispatching import device_kind, dispatch, foresee

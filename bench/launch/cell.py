@@ -2,12 +2,22 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError, Interrupted, OutOfTime, Preempted, RecordError, Superseded, WeightsError
+from bench.errors import (
+    BenchError,
+    Interrupted,
+    OutOfTime,
+    Preempted,
+    RankFailed,
+    RankLost,
+    RecordError,
+    Superseded,
+    WeightsError,
+)
 from bench.files import read_json
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import default_threads
@@ -18,48 +28,12 @@ from bench.probe_speed import choose_probe, kept_probe
 from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
 from bench.run_folder import PROVENANCE, attempt_dirs, set_broken_result_aside
-from bench.speed import Speed, choose, kept
+from bench.speed import Speed, choose, kept, uncompiled
 from bench.tiles import why_missing
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
-    from bench.together_speed import TogetherSpeed
-
-
-class TorchTrainer:
-    """The real thing; torch is loaded when the first cell starts."""
-
-    def pretrain(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """See `bench.train.pretrain`."""
-        from bench.train import pretrain
-
-        return pretrain(*args, **options)
-
-    def pretrain_together(
-        self, *args: Any, **options: Any
-    ) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
-        """See `bench.together.pretrain_together`."""
-        from bench.together import pretrain_together
-
-        return pretrain_together(*args, **options)
-
-    def together_speed(self, *args: Any, **options: Any) -> "TogetherSpeed":
-        """See `bench.together_speed.measure`."""
-        from bench.together_speed import measure
-
-        return measure(*args, **options)
-
-    def probe(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """See `bench.probe.probe`."""
-        from bench.probe import probe
-
-        return probe(*args, **options)
-
-    def evaluate(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """See `bench.evaluate.evaluate`."""
-        from bench.evaluate import evaluate
-
-        return evaluate(*args, **options)
+    from bench.devices.team import Team
 
 
 @dataclass(frozen=True)
@@ -92,10 +66,11 @@ class CellRunner:
         device_name: str,
         options: RunOptions,
         on_broken: Callable[[str], None],
+        team: "Team | None" = None,
     ) -> None:
         self.results, self.display, self.stop, self.trainer = results, display, stop, trainer
         self.device, self.device_name, self.options = device, device_name, options
-        self._broken = on_broken
+        self._broken, self._team = on_broken, team
         self.stopped_by: BenchError = Interrupted("interrupted")
         # Cell id -> what its record says of the seeds it was, or was not, trained with.
         self.together: dict[str, Mapping[str, Any]] = {}
@@ -148,11 +123,16 @@ class CellRunner:
                 return Outcome(cell, "elsewhere", str(error), seconds)
             self.stopped_by = error
             return Outcome(cell, "stopped", str(error), seconds)
+        if isinstance(error, RankLost) and attempt is not None:
+            attempt.interrupt(str(error), type(error).__name__)
+            again = f"{error}; the same line goes on from what was saved"
+            return Outcome(cell, "failed", again, seconds, attempt.log_path)
         text = one_line(error)
         # Data that cannot be read is a failure of the cell too, which must be on record where nobody watches.
         attempt = attempt or self._record(work)
         if attempt is not None:
             trace = "" if isinstance(error, BenchError) else "".join(traceback.format_exception(error))
+            trace = error.trace if isinstance(error, RankFailed) else trace
             attempt.fail(text, type(error).__name__, trace)
         return Outcome(cell, "failed", text, seconds, attempt.log_path if attempt is not None else None)
 
@@ -184,6 +164,7 @@ class CellRunner:
                 **({"jobs": dict(options.jobs)} if options.jobs else {}),
                 **({"together": dict(together)} if together else {}),
                 **({"plugins": packages} if (packages := used(work.cell.config)) else {}),
+                **({} if (team := self.team(cell)) is None else {"devices": team.facts()}),
             ),
             on_row=self.display.row,
             on_note=self.display.note,
@@ -203,6 +184,10 @@ class CellRunner:
             "progress": progress,
             "options": options,
         }
+        if (team := self.team(cell)) is not None:
+            with team.working(cell.config, cell.source, options) as share:
+                common["share"] = share
+                return self.trainer.pretrain(cell.config, data, attempt, **common)
         if cell.kind == "pretrain":
             return self.trainer.pretrain(cell.config, data, attempt, **common)
         weights, pretrained = self._pretrained(cell)
@@ -213,6 +198,11 @@ class CellRunner:
         except WeightsError as error:
             folder = run_dir(self.results, cell.config["pretrain_id"])
             raise BrokenWeights(str(error), folder, weights) from None
+
+    def team(self, cell: Cell) -> "Team | None":
+        """Those who compute a cell together; None is this process alone, as it is of all but pretrainings."""
+        trains = cell.kind == "pretrain" and cell.config["train"]["epochs"]
+        return self._team if trains else None
 
     def _pretrained(self, cell: Cell) -> tuple[Path, dict[str, Any]]:
         """Weights and result of the pretraining that a cell needs."""
@@ -233,6 +223,12 @@ class CellRunner:
         # Torch is asked before a cell that goes on has had its own number set.
         usual = wished.threads or default_threads()
         begun = self._begun(run, forget) or {}
+        if (team := self.team(cell)) is not None:
+            usual = team.threads(usual)
+            # Each process its part, whatever those had who began it.
+            wished = replace(wished, threads=usual)
+        elif begun.get("devices"):
+            begun = {**begun, "threads": None}
         threads = wished.threads or begun.get("threads") or usual
         if cell.kind == "probe":
             probing = choose_probe(self.device, wished.speed, wished.precision)
@@ -249,6 +245,8 @@ class CellRunner:
         # What is recorded is what is in force, so that a cell goes on as it began where a compiler is found later.
         missing = why_missing() if switches.winograd else ""
         switches = replace(switches, winograd=switches.winograd and not missing)
+        if team is not None:
+            switches = uncompiled(switches)
         return replace(wished, threads=threads, switches=switches), missing
 
     def _begun(self, run: Run | None, forget: int) -> dict[str, Any] | None:

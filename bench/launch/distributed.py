@@ -1,4 +1,4 @@
-"""Several processes of one job become a group of torch.distributed: the ground for several devices a cell."""
+"""Several processes find one another: as tasks of a job of SLURM, by torchrun, or as one has started the others."""
 
 import os
 import re
@@ -6,9 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, UsageError
+
+if TYPE_CHECKING:
+    from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
 
 # Below the range from which systems take ports for outgoing connections.
 FIRST_PORT, NUM_PORTS = 15_000, 15_000
@@ -28,6 +31,7 @@ class Place:
         world_size: processes in all.
         master: name of the first node, where rank 0 runs.
         port: on which rank 0 listens.
+        agent: torchrun's agent listens there instead.
     """
 
     rank: int
@@ -35,6 +39,7 @@ class Place:
     world_size: int
     master: str
     port: int
+    agent: bool = False
 
     def export(self) -> None:
         """Set the environment variables that torch and others look for."""
@@ -74,6 +79,67 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
         raise UsageError(f"not a task of a SLURM job: {error.args[0]} is missing or no number") from None
 
 
+def torchrun_place(environment: Mapping[str, str] = os.environ) -> Place | None:
+    """The place that torchrun, or whoever sets its variables, gave this process; None where it is alone.
+
+    Raises:
+        UsageError: the variables contradict one another.
+    """
+    if environment.get("WORLD_SIZE", "1") == "1" or "RANK" not in environment:
+        return None
+    try:
+        return Place(
+            rank=int(environment["RANK"]),
+            local_rank=int(environment.get("LOCAL_RANK", "0")),
+            world_size=int(environment["WORLD_SIZE"]),
+            master=environment["MASTER_ADDR"],
+            port=int(environment["MASTER_PORT"]),
+            agent=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        )
+    except (KeyError, ValueError) as error:
+        raise UsageError(
+            f"RANK is set as torchrun does, and {error.args[0]} is missing or no number"
+        ) from None
+
+
+def connect(here: Place, timeout: float) -> "Store":
+    """The store by which processes tell one another what they need to know before there is a group.
+
+    Raises:
+        NotJoined: rank 0 cannot listen, or is not reached in time.
+    """
+    from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+    listens = here.rank == 0 and not here.agent
+    try:
+        store = TCPStore(
+            here.master,
+            here.port,
+            here.world_size,
+            listens,
+            timeout=timedelta(seconds=timeout),
+            wait_for_workers=False,
+        )
+        # An agent's store outlives what it restarts.
+        prefix = f"bench {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+        return PrefixStore(prefix, store) if here.agent else store
+    except (RuntimeError, ValueError, OSError) as error:
+        who, where = f"rank {here.rank} of {here.world_size}", f"{here.master}:{here.port}"
+        problem = f"cannot listen on {where}" if here.rank == 0 else f"did not reach rank 0 at {where}"
+        raise NotJoined(f"{who} {problem} in {timeout:.0f} s: {_first_line(error)}") from None
+
+
+def gpu_of(here: Place) -> int | None:
+    """The number of this process's GPU; None where it has none of its own."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if count > here.local_rank:
+        return here.local_rank
+    # A task that SLURM has bound sees nothing but its own.
+    return 0 if count == 1 and "SLURM_PROCID" in os.environ else None
+
+
 def join(here: Place | None = None, backend: str = "auto", timeout: float = 120.0) -> Place:
     """Wait for the other processes of the job and form the default group of torch.distributed.
 
@@ -90,24 +156,16 @@ def join(here: Place | None = None, backend: str = "auto", timeout: float = 120.
     """
     import torch
     import torch.distributed as dist
-    from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+    from torch.distributed import PrefixStore  # pyright: ignore[reportPrivateImportUsage]
 
     here = here or place()
     here.export()
     if backend == "auto":
-        backend = (
-            "nccl" if dist.is_nccl_available() and torch.cuda.device_count() > here.local_rank else "gloo"
-        )
+        backend = "nccl" if dist.is_nccl_available() and gpu_of(here) is not None else "gloo"
     wait, begun = timedelta(seconds=timeout), time.monotonic()
     who, where = f"rank {here.rank} of {here.world_size}", f"{here.master}:{here.port}"
-    try:
-        store = TCPStore(
-            here.master, here.port, here.world_size, here.rank == 0, timeout=wait, wait_for_workers=False
-        )
-        store.set(f"rank {here.rank}", backend)
-    except (RuntimeError, ValueError, OSError) as error:
-        problem = f"cannot listen on {where}" if here.rank == 0 else f"did not reach rank 0 at {where}"
-        raise NotJoined(f"{who} {problem} in {timeout:.0f} s: {_first_line(error)}") from None
+    store = connect(here, timeout)
+    store.set(f"rank {here.rank}", backend)
     missing = [rank for rank in range(here.world_size) if not _came(store, rank, begun + timeout)]
     if missing:
         names = ", ".join(map(str, missing))
@@ -116,7 +174,7 @@ def join(here: Place | None = None, backend: str = "auto", timeout: float = 120.
     found = {store.get(f"rank {rank}").decode() for rank in range(here.world_size)}
     backend = "nccl" if found == {"nccl"} else "gloo"
     if backend == "nccl":
-        torch.cuda.set_device(here.local_rank)
+        torch.cuda.set_device(gpu_of(here) or 0)
     try:
         dist.init_process_group(
             backend,

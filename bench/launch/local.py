@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 from bench import claims
 from bench.errors import Interrupted, OutOfTime, Preempted, RecordError
 from bench.files import set_aside
-from bench.launch.cell import CellRunner, TorchTrainer, Work
+from bench.launch.cell import CellRunner, Work
 from bench.launch.control import RunOptions, Stop, stopped
 from bench.launch.outcome import BrokenWeights, Display, Outcome, Summary, Trainer, one_line
 from bench.launch.tidying import tidy_up
 from bench.launch.together import SeedsTogether
+from bench.launch.trainer import TorchTrainer
 from bench.plan import Cell, Group, Plan
 from bench.records import Once, Run, load_run, run_dir
 from bench.run_folder import CONFIG, LOG, newest_attempt
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
+    from bench.devices.team import Team
 
 
 def _nothing(_: Cell) -> str | None:
@@ -50,6 +52,7 @@ class LocalRunner:
         steal: take cells whose owner cannot be known.
         trainer: computes a cell.
         on_broken: called with a line for every file that cannot be read; None shows each once.
+        team: those who compute each pretraining together with this process; None is this one alone.
     """
 
     results: Path
@@ -69,19 +72,12 @@ class LocalRunner:
     steal: bool = False
     trainer: Trainer = field(default_factory=lambda: TorchTrainer())
     on_broken: Callable[[str], None] | None = None
+    team: "Team | None" = None
 
     def __post_init__(self) -> None:
         self._broken = self.on_broken or Once(self.display.note)
-        self._runner = CellRunner(
-            self.results,
-            self.display,
-            self.stop,
-            self.trainer,
-            self.device,
-            self.device_name,
-            self.options,
-            self._broken,
-        )
+        place = (self.results, self.display, self.stop, self.trainer, self.device, self.device_name)
+        self._runner = CellRunner(*place, self.options, self._broken, self.team)
         self._together: SeedsTogether | None = None
 
     def run(self, plan: Plan) -> Summary:

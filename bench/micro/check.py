@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import registry as datasets
-from bench.launch.cell import CellRunner, TorchTrainer, Work
+from bench.launch.cell import CellRunner, Work
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import DEVICES, resolve_device
+from bench.launch.trainer import TorchTrainer
 from bench.micro.budget import prepare, run
 from bench.micro.measurement import Measurement
 from bench.micro.miniatures import Miniatures, Wanted

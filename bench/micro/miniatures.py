@@ -17,9 +17,10 @@ from bench.config import config_id
 from bench.data.arrays import Dataset
 from bench.features import CHUNK
 from bench.heads import freeze_index
-from bench.launch.cell import CellRunner, TorchTrainer, Work
+from bench.launch.cell import CellRunner, Work
 from bench.launch.control import RunOptions
 from bench.launch.outcome import Outcome
+from bench.launch.trainer import TorchTrainer
 from bench.loop import peak_memory
 from bench.micro.measurement import Measurement, Parts
 from bench.micro.scenery import Nobody, forget_peak, peak_since, random_images

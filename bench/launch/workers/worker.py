@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.launch.cell import TorchTrainer
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import num_cores, resolve_device
 from bench.launch.local import LocalRunner
 from bench.launch.outcome import BenchError, Outcome, Trainer, one_line
+from bench.launch.trainer import TorchTrainer
 from bench.launch.workers import messages
 from bench.launch.workers.process import PARENTS_SIGNALS
 from bench.launch.workers.share import gpu_names

@@ -1,0 +1,43 @@
+"""What computes cells: `bench.train`, `bench.probe`, `bench.evaluate`; torch is loaded when the first one starts."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.together_speed import TogetherSpeed
+
+
+class TorchTrainer:
+    """The real thing; torch is loaded when the first cell starts."""
+
+    def pretrain(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """See `bench.train.pretrain`."""
+        from bench.train import pretrain
+
+        return pretrain(*args, **options)
+
+    def pretrain_together(
+        self, *args: Any, **options: Any
+    ) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
+        """See `bench.together.pretrain_together`."""
+        from bench.together import pretrain_together
+
+        return pretrain_together(*args, **options)
+
+    def together_speed(self, *args: Any, **options: Any) -> "TogetherSpeed":
+        """See `bench.together_speed.measure`."""
+        from bench.together_speed import measure
+
+        return measure(*args, **options)
+
+    def probe(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """See `bench.probe.probe`."""
+        from bench.probe import probe
+
+        return probe(*args, **options)
+
+    def evaluate(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """See `bench.evaluate.evaluate`."""
+        from bench.evaluate import evaluate
+
+        return evaluate(*args, **options)
