@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands.computing import Order, compute
+from bench.commands.devices import Devices
 from bench.commands.words import Voice
 from bench.errors import BenchError, RecordError, UsageError
 from bench.files import read_json
 from bench.launch.slurm.profile import Profile, from_facts, load_profile
-from bench.plan import Cell, Group, Plan
+from bench.plan import Cell, Group, Plan, pretraining
 from bench.status import Standing
 
 
@@ -49,6 +50,8 @@ class Way:
         weights: evaluations and the paths of the files of weights that they need.
         speed: "auto" or "plain".
         precision: "auto", "fp32" or "bf16".
+        devices: of each node, on which a pretraining is computed.
+        nodes: likewise.
     """
 
     slurm: bool
@@ -61,6 +64,8 @@ class Way:
     weights: tuple[tuple[str, str], ...] = ()
     speed: str = "auto"
     precision: str = "auto"
+    devices: int = 1
+    nodes: int = 1
 
 
 def _way(standing: Standing, overrides: Overrides) -> Way:
@@ -72,7 +77,9 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
     given = asked.selection.get("weights", {}) if asked is not None else {}
     weights = tuple((name, str(file["path"])) for name, file in given.items())
     if handed is None or overrides.executor == "local":
-        return Way(overrides.executor == "slurm", "", root, skip, weights=weights)
+        # On any number of devices a cell is the same, unless it says on how many it is not.
+        apart = pretraining(standing.cell.config)["train"].get("batch_norm_devices", 1)
+        return Way(overrides.executor == "slurm", "", root, skip, weights=weights, devices=apart)
     dispatch = handed.dispatch
     try:
         pack = read_json(dispatch.pack_path(handed.pack))
@@ -91,6 +98,8 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
         weights,
         str(pack.get("speed") or "auto"),
         str(pack.get("precision") or "auto"),
+        int(pack.get("devices") or 1),
+        int(pack.get("nodes") or 1),
     )
 
 
@@ -179,6 +188,7 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
             weights=dict(way.weights),
             speed=way.speed,
             precision=way.precision,
+            devices=Devices(way.devices, way.nodes),
         )
         try:
             codes.append(_run(order, profiles.get(way), voice))

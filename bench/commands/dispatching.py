@@ -52,6 +52,8 @@ def _request(order: Order) -> Request:
         order.weights,
         order.speed,
         order.precision,
+        order.devices.each,
+        order.devices.nodes,
     )
 
 

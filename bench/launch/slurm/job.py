@@ -5,11 +5,13 @@ go on, since scancel, scontrol requeue and a preemption without a user signal al
 only the scheduler knows whether the job comes back: one that ends by itself at SIGTERM counts as FAILED and does not.
 """
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from bench.errors import BenchError
 from bench.files import read_json
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import resolve_device
+from bench.launch.distributed import Place, place
 from bench.launch.leaking import refuse_leaking
 from bench.launch.local import LocalRunner
 from bench.launch.outcome import Outcome, Summary
@@ -29,6 +32,7 @@ from bench.selection import backbone_stride
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
+    from bench.devices.team import Team
 
 NAMED = 5
 
@@ -48,21 +52,28 @@ class CellsJob:
         self.pack_file = pack_file
 
     def __call__(self) -> dict[str, int]:
-        """Run the cells; how many ended in which state.
+        """Run the cells; how many ended in which state. Of several tasks the first does so, and the others follow it.
 
         Raises:
             CellsFailed: some failed, the others finished.
             bench.errors.Preempted: stopped before the end and not requeued.
             SystemExit: requeued, or a later start of this job runs already.
         """
+        here = place() if int(os.environ.get("SLURM_NTASKS", "1")) > 1 else None
+        if here is not None and here.rank > 0:
+            return _follow(here, read_json(Path(self.pack_file)))
         stop = Stop()
         requeue = _listen(stop)
         pack = read_json(Path(self.pack_file))
         _pin(pack.get("threads"))
         plan = read_plan(pack)
-        with PlainDisplay(plan.cells, sys.stdout) as display:
+        with contextlib.ExitStack() as stack:
+            display = stack.enter_context(PlainDisplay(plan.cells, sys.stdout))
             display.note(_heading(len(plan)))
-            summary = _runner(Path(self.pack_file), pack, plan, stop, display).run(plan)
+            runner = _runner(Path(self.pack_file), pack, plan, stop, display)
+            if here is not None:
+                runner = replace(runner, team=stack.enter_context(_team(here, runner, pack, plan, display)))
+            summary = runner.run(plan)
             _tell(summary, frozenset(pack["compute"]), display)
         if summary.stopped is not None:
             from bench.launch.slurm.requeue import come_back
@@ -82,6 +93,28 @@ class CellsJob:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def _follow(here: Place, pack: Mapping[str, Any]) -> dict[str, int]:
+    """Be a task that trains what the first one calls for, and nothing besides."""
+    _pin(pack.get("threads"))
+    from bench.devices.follow import follow
+    from models.registry import load_plugins
+
+    load_plugins()
+    follow(here)
+    return {}
+
+
+def _team(
+    here: Place, runner: LocalRunner, pack: Mapping[str, Any], plan: Plan, display: PlainDisplay
+) -> "Team":
+    from bench.devices.team import Images, Team
+
+    sides = Datasets(pack, plan, display.note).sides
+    root = None if pack.get("root") is None else Path(pack["root"])
+    images = Images(root, bool(pack.get("skip_corrupt")), sides)
+    return Team(images, runner.device, here=here, threads=pack.get("threads"), note=display.note)
 
 
 def _listen(stop: Stop) -> Any:
@@ -144,10 +177,10 @@ class Datasets:
         self._skip_corrupt = bool(pack.get("skip_corrupt"))
         self._note = note
         self._held: tuple[str, Dataset] | None = None
-        self._sides: dict[str, int] = {}
+        self.sides: dict[str, int] = {}
         for cell in plan.cells:
             side = backbone_stride(pretraining(cell.config)["backbone"])
-            self._sides[cell.source] = max(side, self._sides.get(cell.source, 0))
+            self.sides[cell.source] = max(side, self.sides.get(cell.source, 0))
 
     def __call__(self, name: str) -> "Dataset":
         """The data set.
@@ -159,7 +192,7 @@ class Datasets:
             from bench.data import registry
 
             self._held = None
-            data = registry.load(name, self._root, self._skip_corrupt, min_side=self._sides[name])
+            data = registry.load(name, self._root, self._skip_corrupt, min_side=self.sides[name])
             refuse_leaking(self._plan, self._ids, self._root, self._skip_corrupt, name)
             if data.corrupt:
                 self._note(f"{name}: {len(data.corrupt)} broken images are left out")

@@ -32,6 +32,8 @@ class Request:
         weights: evaluation -> path of the file of weights that it needs.
         speed: "auto" or "plain", see `bench.speed.choose`.
         precision: "auto", "fp32" or "bf16".
+        devices: of each node, on which a pretraining is computed; 1 leaves it to the profile.
+        nodes: likewise.
     """
 
     results: Path
@@ -47,6 +49,8 @@ class Request:
     weights: Mapping[str, str] = field(default_factory=dict)
     speed: str = "auto"
     precision: str = "auto"
+    devices: int = 1
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,11 @@ def parameters(profile: Profile, kind: str, request: Request) -> dict[str, Any]:
         given["slurm_exclude"] = ",".join(exclude)
     if given.get("slurm_exclusive") is False:
         del given["slurm_exclusive"]
+    if kind == "pretrain" and request.devices * request.nodes > 1:
+        # A task a device.
+        given |= {"nodes": request.nodes, "tasks_per_node": request.devices}
+        if given.get("gpus_per_node"):
+            given["gpus_per_node"] = request.devices
     more = dict(given.get("slurm_additional_parameters") or {})
     # A job that is preempted comes back; one whose pretraining failed leaves the queue.
     more |= {"requeue": True, "kill-on-invalid-dep": "yes"}

@@ -40,6 +40,8 @@ def write_packs(
             "weights": dict(request.weights),
             "speed": request.speed,
             "precision": request.precision,
+            "devices": request.devices,
+            "nodes": request.nodes,
             "retry_failed": request.retry_failed,
             "steal": request.steal,
             "max_restarts": profile.options.max_restarts,

@@ -158,12 +158,12 @@ def check_class(table: Mapping[str, Any], kind: str, where: Callable[..., str]) 
             f"{where('slurm_signal_delay_s', 'timeout_min')}: slurm_signal_delay_s = {delay} is not less than"
             f" timeout_min = {minutes} ({minutes * 60} s): a job would be asked to save as soon as it starts"
         )
-    if kind != "doctor":
+    if kind == "probe":
         for name in ("nodes", "tasks_per_node"):
             if table[name] > 1:
                 raise UsageError(
-                    f"{where(name)}: {name} = {table[name]}: a cell is one process, and each task would be another;"
-                    " more jobs run at once by themselves"
+                    f"{where(name)}: {name} = {table[name]}: a probe is one process, and each task would be another;"
+                    " [pretrain] may have a task a device"
                 )
     if "slurm_cpus_per_gpu" in table and "slurm_gpus_per_task" not in table:
         raise UsageError(
