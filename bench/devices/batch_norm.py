@@ -111,7 +111,7 @@ class _Synchronised(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         grad = grad_outputs[0]
         input, weight, mean, inverse, count = ctx.saved_tensors
         over = [d for d in range(input.dim()) if d != 1]
