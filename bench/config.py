@@ -22,7 +22,7 @@ SCHEMA = 1
 IMPLIED: dict[str, Any] = {}
 # A setting of pretraining or probing that a later version adds is better left out of the configuration while it has
 # that value: then a configuration is what it was, and none has to be taken apart to be hashed.
-ABSENT: dict[str, Any] = {"shuffle": "full"}
+ABSENT: dict[str, Any] = {"shuffle": "full", "batch_norm_devices": 1}
 
 
 def stripped(config: Mapping[str, Any], implied: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -113,9 +113,6 @@ def pretrain_config(
     if train["epochs"] == 0:
         # Without a step the rest means nothing, and all protocols share the run.
         train = typed(TrainSettings(epochs=0))
-    if train["batch_norm_devices"] == 1:
-        # What earlier runs implied; left out here, so that no configuration has to be read for it.
-        del train["batch_norm_devices"]
     return {
         "schema": SCHEMA,
         "kind": "pretrain",
