@@ -220,6 +220,6 @@ def _check_sequence(name: str, net: nn.Module) -> None:
         for hook in hooks:
             hook.remove()
     except (ValueError, KeyError, RuntimeError, AttributeError, IndexError, AssertionError) as error:
-        raise ValueError(f"backbone {name!r} cannot be cut into stages: {error}") from error
+        raise ValueError(f"backbone {name!r} cannot be cut into stages, as a CNN can: {error}") from error
     if not same or set(own) != set(taps):
         raise ValueError(f"backbone {name!r} does not run its stages one after another; choose another CNN")

@@ -1,12 +1,15 @@
 """An exported backbone is one that timm opens by itself, and it is the one that was probed."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from bench.build import build_backbone, under
@@ -77,6 +80,10 @@ for _ in range(6):
         loss = torch.nn.functional.cross_entropy(model(image), label)
         optimizer.zero_grad(); loss.backward(); optimizer.step()
         losses.append(float(loss.detach()))
+hub = timm.create_model("hf-hub:somebody/of-this", pretrained=True).eval()
+with torch.no_grad():
+    apart = abs(hub.forward_features(given).numpy() - seen["maps"]).max()
+    assert apart <= 1e-6, apart
 assert losses[-1] < 0.8 * losses[0], losses
 print("alone", len(model.state_dict()))
 """
@@ -146,7 +153,13 @@ def test_timm_alone_opens_it_has_the_same_features_and_fine_tunes_it(results, ex
         str(exported),
         str(tmp_path / "seen.npz"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    # The same folder as a hub's client keeps it once it was pushed and fetched.
+    pushed = tmp_path / "hub" / "models--somebody--of-this"
+    (pushed / "refs").mkdir(parents=True)
+    (pushed / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(exported, pushed / "snapshots" / ("0" * 40))
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("alone")
 
@@ -250,12 +263,26 @@ def test_a_write_that_fails_leaves_what_was_there(results, tmp_path, capsys, mon
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-def test_a_network_of_which_timm_computes_more_than_was_trained_is_refused(results, tmp_path, monkeypatch):
-    from bench.errors import UsageError
-    from bench.exported import write
-
+@pytest.mark.parametrize(("name", "fits"), [("test_convnext", True), ("test_efficientnet", False)])
+def test_of_any_network_either_timm_has_the_same_features_or_it_is_refused(tmp_path, capsys, name, fits):
+    results, out = tmp_path / "results", tmp_path / "out"
+    words = ["--backbone-from", f"timm:{name}", "-d", "digits@2%", "-s", "1", "--probes", "stage4"]
+    assert (
+        call(capsys, "probe", *words, "--set", "probe.epochs=1", "--evaluate", "none", "--results", results)[
+            0
+        ]
+        == 0
+    )
     run = runs(results, "pretrain")[0]
-    monkeypatch.setattr(write, "_apart", lambda *_: 1e-3)
-    with pytest.raises(UsageError, match="computes more than the stages of resnet9"):
-        write.export(run, results, tmp_path / "a")
-    assert not list(tmp_path.iterdir())
+    code, _, err = call(capsys, "export", run.id, "--to", out, "--results", results)
+    if not fits:
+        assert (code, out.exists()) == (2, False)
+        assert "computes more than the stages that were trained (such as conv_head)" in err
+        return
+    assert run.weights is not None
+    backbone = build_backbone(name, 1)
+    backbone.load_state_dict(under(read_tensors(run.weights)[0], "backbone."))
+    image = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
+    net = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
+    with torch.no_grad():
+        assert torch.equal(net.forward_features(image), backbone.eval()(image))

@@ -29,12 +29,16 @@ def make_card(run: Run, results: Path, config: Mapping[str, Any], license: str) 
     pretrain, size = run.config, run.config["image_size"]
     title, data = spec(pretrain["method"]).title or pretrain["method"], dataset_title(pretrain["dataset"])
     given = pretrain.get("weights")
+    head = f"{title}: {pretrain['backbone']} from {data}, seed {pretrain['seed']}"
     if given:
-        how = f"weights that were given to it ({given['origin']})"
+        head = f"{pretrain['backbone']}: {given['origin']}"
+        how = "with weights that were not trained in this run, only judged by it"
     elif not pretrain["train"]["epochs"]:
-        how = "as it was initialised: it has not been trained"
+        head = f"{pretrain['backbone']}, untrained, seed {pretrain['seed']}"
+        how = "as it was initialised: a control, which has not been trained"
     else:
-        how = f"pretrained by {title} on {data} ({size} x {size} pixels, {_epochs(pretrain)})"
+        how = f"pretrained by {title} on {data} ({size} x {size} pixels, {_epochs(pretrain)}),"
+        how += " one of several seeds that compare methods"
     tags = dict.fromkeys(["image-feature-extraction", "timm", "representation-learning", pretrain["method"]])
     metadata = [
         f"license: {license}", "library_name: timm", "pipeline_tag: image-feature-extraction",
@@ -42,8 +46,8 @@ def make_card(run: Run, results: Path, config: Mapping[str, Any], license: str) 
     ]  # fmt: skip
     parts = [
         "---\n" + "\n".join(metadata) + "\n---\n",
-        f"# {title}: {pretrain['backbone']} from {data}, seed {pretrain['seed']}\n",
-        f"A {pretrain['backbone']}, {how}, one of several seeds that were trained to compare methods.\n",
+        f"# {head}\n",
+        f"A {pretrain['backbone']}, {how}.\n",
         _loading(config),
         _measured(run, results),
         _provenance(run, config),
