@@ -129,7 +129,10 @@ def _backbone_of(found: Described) -> str:
         )
         if found.architecture == architecture and same:
             return name
-    strange = sorted(set(found.model_args) - {"zero_init_last", "num_classes", "drop_rate", "drop_path_rate"})
+    strange = sorted(
+        set(found.model_args)
+        - {"dynamic_img_size", "zero_init_last", "num_classes", "drop_rate", "drop_path_rate"}
+    )
     if strange:
         raise UsageError(
             f"{found.path}: its {found.architecture} was built with {strange[0]}={found.model_args[strange[0]]},"

@@ -14,7 +14,7 @@ from bench.evaluations.weights import Weights
 from bench.given import Given, title
 from bench.protocols import DEFAULT_PRESET
 from bench.records import Once, Run, State, load_run
-from bench.selection import backbone_stride, freeze_points, select
+from bench.selection import WHOLE, backbone_stride, freeze_points, select
 from bench.sources import Source, Sources
 from models import registry as methods
 
@@ -191,6 +191,11 @@ def make_plan(selection: Selection, root: Path | None = None, shelf: Sources | N
     for name in origins or selection.datasets:
         size = sources[name].image_size
         decoding = [m for m in selection.methods if methods.spec(m).decoder]
+        if decoding and points == (WHOLE,):
+            raise UsageError(
+                f"{decoding[0]} rebuilds images from maps, and {selection.backbone} is no sequence of stages that"
+                " gives any: choose a CNN, or random and supervised"
+            )
         if decoding and size and size % stride:
             raise UsageError(
                 f"{name}: {decoding[0]} rebuilds its images, so their {size} pixels must be a multiple of the stride"

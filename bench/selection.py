@@ -14,6 +14,8 @@ FREEZE_POINTS: dict[str, tuple[str, ...]] = {
     "resnet9": ("conv1", "conv1-3", "conv1-5"),
     "resnet18": ("conv1", "conv1-3", "conv1-5", "conv1-7", "conv1-9"),
 }
+# That of a network which is no sequence of stages, see `models.backbones.WHOLE`.
+WHOLE = "whole"
 # Pixels of the input that one of the last feature map's stands for.
 STRIDES: dict[str, int] = {"resnet9": 8, "resnet18": 32}
 

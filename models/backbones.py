@@ -1,4 +1,7 @@
-"""Backbones: any timm CNN whose feature stages run one after another, and where it may be frozen."""
+"""Backbones: any timm CNN whose feature stages run one after another, and where it may be frozen.
+
+A network that is no such sequence (a ViT) is one stage, whose output is its pooled features.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +16,8 @@ from torch import Tensor, nn
 from models import plugins
 
 CHECK_SIZE = 64
+# The tap, and the freeze point, of a network that is one stage.
+WHOLE = "whole"
 
 # Backbones that only this project registers, as networks that timm alone can build: name -> (timm's architecture,
 # arguments of it, as JSON has them).
@@ -85,13 +90,29 @@ class Backbone(nn.Module):
         stages: for each freeze point, in order, the names of the modules that run in it.
         channels: of each stage's output.
         num_features: channels of the last stage's output.
-        stride: of the last stage's output, in pixels.
+        stride: of the last stage's output, in pixels; of one that is one stage, what an image must have.
+        args: timm's arguments with which it was built, where they are not timm's own.
     """
 
     def __init__(self, name: str) -> None:
         super().__init__()
         self.name = name
-        self.net = _create(name)
+        self.args: dict[str, Any] = {}
+        try:
+            self.net = _create(name)
+        except UncutError as error:
+            self.net, self.args, features = _create_whole(name, error)
+            self.taps, self.stages, self.channels, self.num_features = (
+                (WHOLE,),
+                [("",)],
+                (features,),
+                features,
+            )
+            reductions = [
+                int(dict(tap)["reduction"]) for tap in getattr(self.net, "feature_info", None) or ()
+            ]  # pyright: ignore[reportGeneralTypeIssues]
+            self.stride = max(reductions, default=1)
+            return
         info = [dict(tap) for tap in self.net.feature_info]  # pyright: ignore[reportGeneralTypeIssues]
         self.taps = tuple(tap["module"] for tap in info)
         self.stages = _stages(self.net, self.taps)
@@ -108,7 +129,7 @@ class Backbone(nn.Module):
         for stage in self.stages[start:stop]:
             for name in stage:
                 x = self.net.get_submodule(name)(x)
-        return x
+        return x[:, :, None, None] if x.ndim == 2 else x
 
     def stage_modules(self, start: int = 0, stop: int | None = None) -> list[nn.Module]:
         """The modules of some stages, in the order in which they run."""
@@ -119,8 +140,10 @@ def point_names(taps: Sequence[str]) -> tuple[str, ...]:
     """Names of the places up to which a backbone may be frozen, shallow to deep, from timm's tap names.
 
     A ResNet's are named as the paper does (`conv1`, `conv1-3`, `conv1-5`, ...: two convolutions, or blocks, a
-    stage); any other's are `stage1` to `stageN`, one for each of timm's feature taps.
+    stage); any other's are `stage1` to `stageN`, one for each of timm's feature taps; `whole` of one that has none.
     """
+    if tuple(taps) == (WHOLE,):
+        return (WHOLE,)
     if taps[0] == "act1":
         return ("conv1", *(f"conv1-{2 * i + 1}" for i in range(1, len(taps))))
     return tuple(f"stage{i + 1}" for i in range(len(taps)))
@@ -129,6 +152,35 @@ def point_names(taps: Sequence[str]) -> tuple[str, ...]:
 def timm_model(name: str) -> tuple[str, dict[str, Any]]:
     """What timm calls a backbone where this project is not installed: an architecture and its arguments."""
     return TIMM_MODELS.get(name, (name, {}))
+
+
+class UncutError(ValueError):
+    """A network of timm is no sequence of stages."""
+
+
+def _create_whole(name: str, why: UncutError) -> tuple[nn.Module, dict[str, Any], int]:
+    """A timm model that gives its pooled features, the arguments that it needed, and the number of features.
+
+    Raises:
+        UncutError: it takes images of one size alone, or gives something else.
+    """
+    for wished in ({"dynamic_img_size": True}, {}):
+        args: dict[str, Any] = dict(wished)
+        try:
+            net: Any = timm.create_model(name, num_classes=0, **args)
+            if next(net.parameters()).is_meta:
+                raise why
+            with torch.no_grad():
+                found = net.eval()(torch.zeros(1, 3, CHECK_SIZE, CHECK_SIZE))
+            net.train()
+        except (TypeError, RuntimeError, AssertionError, ValueError, IndexError):
+            continue
+        if args and (size := getattr(net.patch_embed, "img_size", None)):
+            # Where this is not said, timm builds a table of positions for another size and interpolates the weights'.
+            args["img_size"] = list(size)
+        if isinstance(found, Tensor) and found.ndim == 2:
+            return net, args, found.shape[1]
+    raise why
 
 
 def _create(name: str, check: bool = True) -> nn.Module:
@@ -147,7 +199,7 @@ def _create(name: str, check: bool = True) -> nn.Module:
     except (RuntimeError, TypeError) as error:
         raise ValueError(f"timm cannot build backbone {name!r}: {error}") from error
     if not getattr(net, "feature_info", None):
-        raise ValueError(f"backbone {name!r} has no feature stages in timm; choose a CNN that has")
+        raise UncutError(f"backbone {name!r} has no feature stages in timm; choose a CNN that has")
     if check and not next(net.parameters()).is_meta:
         _check_sequence(name, net)
     return net
@@ -220,6 +272,6 @@ def _check_sequence(name: str, net: nn.Module) -> None:
         for hook in hooks:
             hook.remove()
     except (ValueError, KeyError, RuntimeError, AttributeError, IndexError, AssertionError) as error:
-        raise ValueError(f"backbone {name!r} cannot be cut into stages, as a CNN can: {error}") from error
+        raise UncutError(f"backbone {name!r} cannot be cut into stages, as a CNN can: {error}") from error
     if not same or set(own) != set(taps):
-        raise ValueError(f"backbone {name!r} does not run its stages one after another; choose another CNN")
+        raise UncutError(f"backbone {name!r} does not run its stages one after another; choose another CNN")

@@ -263,19 +263,22 @@ def test_a_write_that_fails_leaves_what_was_there(results, tmp_path, capsys, mon
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.parametrize(("name", "fits"), [("test_convnext", True), ("test_efficientnet", False)])
-def test_of_any_network_either_timm_has_the_same_features_or_it_is_refused(tmp_path, capsys, name, fits):
+@pytest.mark.parametrize(
+    ("name", "point", "what"),
+    [
+        ("test_convnext", "stage4", "forward_features"),
+        ("test_vit", "whole", "forward"),
+        ("test_efficientnet", "stage5", ""),
+    ],
+)
+def test_of_any_network_timm_has_the_same_features_or_it_is_refused(tmp_path, capsys, name, point, what):
     results, out = tmp_path / "results", tmp_path / "out"
-    words = ["--backbone-from", f"timm:{name}", "-d", "digits@2%", "-s", "1", "--probes", "stage4"]
-    assert (
-        call(capsys, "probe", *words, "--set", "probe.epochs=1", "--evaluate", "none", "--results", results)[
-            0
-        ]
-        == 0
-    )
+    few = ["--set", "probe.epochs=1", "--evaluate", "none", "--results", results]
+    words = ["--backbone-from", f"timm:{name}", "-d", "digits@2%", "-s", "1", "--probes", point]
+    assert call(capsys, "probe", *words, *few)[0] == 0
     run = runs(results, "pretrain")[0]
     code, _, err = call(capsys, "export", run.id, "--to", out, "--results", results)
-    if not fits:
+    if not what:
         assert (code, out.exists()) == (2, False)
         assert "computes more than the stages that were trained (such as conv_head)" in err
         return
@@ -285,4 +288,7 @@ def test_of_any_network_either_timm_has_the_same_features_or_it_is_refused(tmp_p
     image = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
     net = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
     with torch.no_grad():
-        assert torch.equal(net.forward_features(image), backbone.eval()(image))
+        ours, theirs = backbone.eval()(image), getattr(net, what)(image)
+    assert torch.equal(theirs.reshape(ours.shape), ours)
+    line = next(line for line in (out / "README.md").read_text().splitlines() if "what was probed" in line)
+    assert ("forward_features" in line) == (what == "forward_features")

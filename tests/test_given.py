@@ -263,7 +263,7 @@ def test_a_file_that_does_not_fit_is_one_line_and_nothing_is_written(files, tmp_
         (["probe", "--backbone-from", "FOLDER", "--backbone", "resnet9"], "holds a test_resnet"),
         (["probe", "--backbone-from", "FOLDER", "--pretrained"], "--pretrained is for"),
         (["probe", "--backbone-from", "FOLDER/model.safetensors"], "does not say of which network"),
-        (["probe", "--backbone-from", "timm:vit_tiny_patch16_224"], "cannot be cut into stages"),
+        (["run", "-m", "beta-vae", "--backbone", "test_vit"], "rebuilds images from maps, and test_vit"),
         (["run", "-m", "supervised", "--weights", "timm"], "timm has no weights of resnet9"),
         (["run", "-m", "random", "--weights", "timm", "--backbone", "test_resnet"], "--weights is for supervised"),
         (["run", "--table", "1", "--weights", "timm", "--backbone", "test_resnet"], "leave one out"),

@@ -6,6 +6,7 @@ from bench.errors import UsageError
 from bench.selection import (
     FREEZE_POINTS,
     STRIDES,
+    WHOLE,
     backbone_stride,
     freeze_points,
     parse_duration,
@@ -107,5 +108,17 @@ def test_any_cnn_of_timm_has_freeze_points_and_a_wrong_name_the_nearest():
     assert freeze_points("convnext_atto") == ("stage1", "stage2", "stage3", "stage4")
     with pytest.raises(UsageError, match="did you mean 'resnet9'"):
         freeze_points("resnet99")
-    with pytest.raises(UsageError, match="cannot be cut into stages"):
-        freeze_points("vit_tiny_patch16_224")
+
+
+def test_a_network_that_is_no_sequence_of_stages_is_one_stage():
+    import torch
+
+    from models import backbones
+
+    assert freeze_points("test_vit") == (WHOLE,) == (backbones.WHOLE,)
+    assert backbone_stride("test_vit") == 16
+    backbone = backbones.Backbone("test_vit").eval()
+    image = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(backbone(image)[:, :, 0, 0], backbone.net(image))
+    assert backbone(image).shape == (2, backbone.num_features, 1, 1)

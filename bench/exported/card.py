@@ -66,6 +66,7 @@ def _loading(config: Mapping[str, Any]) -> str:
     body = ", ".join(f"{key}={value}" for key, value in (args or {}).items())
     built = f"`{config['architecture']}`" + (f" with {body}" if body else "")
     mean, std = (tuple(cfg[key]) for key in ("mean", "std"))
+    what = ("", "  # what was probed") if config[KEY]["probed"] == "maps" else (": what was probed", "")
     return f"""## Load it
 
 timm 1.0.20 or newer is all that it takes:
@@ -78,8 +79,8 @@ model = timm.create_model("local-dir:DIR", pretrained=True).eval()  # of a hub: 
 transform = timm.data.create_transform(**timm.data.resolve_data_config(model.pretrained_cfg, model=model))
 with torch.no_grad():
     image = transform(picture).unsqueeze(0)  # of a PIL image
-    pooled = model(image)  # [1, {config["num_features"]}]
-    maps = model.forward_features(image)  # what was probed
+    pooled = model(image)  # [1, {config["num_features"]}]{what[0]}
+    maps = model.forward_features(image){what[1]}
 model = timm.create_model("local-dir:DIR", pretrained=True, num_classes=10)  # to fine-tune it
 ```
 

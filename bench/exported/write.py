@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.errors import RecordError, UsageError
 from bench.exported.card import make_card
@@ -11,10 +11,12 @@ from bench.exported.folder import CARD, CONFIG, KEY, WEIGHTS, as_text, check_tar
 from bench.files import write_bytes
 from bench.plan import label
 from bench.records import Run, load_run, packed_file
-from bench.selection import freeze_points
+from bench.selection import WHOLE, freeze_points
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from models.backbones import Backbone
 
 # On timm's own forward pass and on ours; both are the same operations in the same order.
 TOLERANCE = 1e-6
@@ -88,29 +90,49 @@ def export(run: Run, results: Path, to: Path, *, force: bool = False, license: s
             f"{results} holds records without weights: export from the results folder they are of"
         )
     parent = pretraining_of(run, results)
-    net, digest = timm_twin(parent)
-    config = _config(parent, net, license)
-    config[KEY]["weights"] = digest
+    twin = timm_twin(parent)
+    config = _config(parent, twin, license)
     card = make_card(parent, results, config, license)
     with written_whole(to) as place:
         # Read by timm as it is: no pickle, and no metadata but the format's.
         from safetensors.torch import save
 
-        tensors = {name: tensor.detach().contiguous() for name, tensor in net.state_dict().items()}
+        tensors = {name: tensor.detach().contiguous() for name, tensor in twin.net.state_dict().items()}
         write_bytes(place / WEIGHTS, save(tensors, {"format": "pt"}))
         write_bytes(place / CONFIG, as_text(config).encode())
         write_bytes(place / CARD, card.encode())
-    params = sum(p.numel() for p in net.parameters())
-    return Exported(to, parent.id, label(parent.config), config["architecture"], params, digest)
+        _check_opened(place, twin, int(parent.config["image_size"]))
+    params = sum(p.numel() for p in twin.net.parameters())
+    return Exported(to, parent.id, label(parent.config), twin.architecture, params, twin.sha256)
 
 
-def timm_twin(run: Run) -> "tuple[nn.Module, str]":
-    """The backbone of a pretraining as timm alone builds it, with the pretraining's weights, and their SHA-256.
+@dataclass(frozen=True)
+class Twin:
+    """A backbone that was trained here, and the same as timm alone builds it.
 
-    What timm runs after the last stage (a final norm) stays as timm initialises it: no method trains it.
+    Attributes:
+        backbone: ours.
+        net: timm's, with the same weights. What timm runs after the last stage (a final norm) stays as timm
+            initialises it: no method trains it.
+        architecture: timm's name of it.
+        args: timm's arguments for it.
+        sha256: of the weights in the pretraining's folder.
+        untrained: names of the tensors that are timm's own.
+    """
+
+    backbone: "Backbone"
+    net: "nn.Module"
+    architecture: str
+    args: dict[str, Any]
+    sha256: str
+    untrained: list[str]
+
+
+def timm_twin(run: Run) -> Twin:
+    """The backbone of a pretraining, and the same by timm.
 
     Raises:
-        UsageError: timm's `forward_features` is not what was probed.
+        UsageError: timm's network cannot hold its weights.
         RecordError: the weights are broken or gone.
     """
     import timm
@@ -129,6 +151,7 @@ def timm_twin(run: Run) -> "tuple[nn.Module, str]":
         raise RecordError(str(error)) from None
     backbone.load_state_dict(under(tensors, "backbone."))
     architecture, args = timm_model(name)
+    args = {**args, **backbone.args}
     with seeded_init(0, "init", "backbone"):
         net = timm.create_model(architecture, num_classes=0, **args)
     missing, unexpected = net.load_state_dict(under(tensors, "backbone.net."), strict=False)
@@ -136,21 +159,37 @@ def timm_twin(run: Run) -> "tuple[nn.Module, str]":
         raise UsageError(
             f"timm's {architecture} has no {unexpected[0]!r}: it cannot hold the weights of {name}"
         )
-    if _apart(backbone, net, int(run.config["image_size"])) > TOLERANCE:
-        after = f" (such as {missing[0].rpartition('.')[0]})" if missing else ""
+    return Twin(backbone, net.eval(), architecture, args, digest, missing)
+
+
+def _check_opened(folder: Path, twin: Twin, size: int) -> None:
+    """Open a folder as anybody would, and look whether it computes what was probed.
+
+    Raises:
+        UsageError: it does not.
+    """
+    import timm
+
+    if _apart(twin.backbone, timm.create_model(f"local-dir:{folder}", pretrained=True), size) > TOLERANCE:
+        after = f" (such as {twin.untrained[0].rpartition('.')[0]})" if twin.untrained else ""
         raise UsageError(
-            f"timm's {architecture} computes more than the stages that were trained{after}: its features would differ"
+            f"timm's {twin.architecture} computes more than the stages that were trained{after}: its features would"
+            " differ"
         )
-    return net.eval(), digest
 
 
-def _apart(backbone: "nn.Module", net: "nn.Module", size: int) -> float:
+def _apart(backbone: "Backbone", net: Any, size: int) -> float:
     """Largest difference of two networks' feature maps on an image, relative to the largest value."""
     import torch
 
     image: Tensor = torch.linspace(-2, 2, 3 * size * size).reshape(1, 3, size, size).sin()
+    net.eval()
     with torch.no_grad():
-        ours, theirs = backbone.eval()(image), net.eval().forward_features(image)  # pyright: ignore[reportCallIssue]
+        ours = backbone.eval()(image)
+        # Of a network that is one stage, its pooled features.
+        theirs: Tensor = (
+            net(image)[:, :, None, None] if backbone.taps == (WHOLE,) else net.forward_features(image)
+        )
     if ours.shape != theirs.shape:
         return float("inf")
     return float((ours - theirs).abs().max() / ours.abs().max().clamp_min(1e-12))
@@ -161,19 +200,16 @@ def input_scale(pretrain: Mapping[str, Any]) -> str:
     return (pretrain.get("weights") or {}).get("scale") or pretrain["train"]["scale"]
 
 
-def _config(run: Run, net: "nn.Module", license: str) -> dict[str, Any]:
+def _config(run: Run, twin: Twin, license: str) -> dict[str, Any]:
     """What timm reads, with what only this project knows under a key of its own."""
     from bench.data.batches import MEAN_STD
-    from models.backbones import timm_model
 
-    pretrain = run.config
-    architecture, args = timm_model(pretrain["backbone"])
+    pretrain, known, args = run.config, cast(Any, twin.net), twin.args
     mean, std = MEAN_STD[input_scale(pretrain)]
-    known: Any = net
     size, method = pretrain["image_size"], pretrain["method"]
     cfg = {key: known.pretrained_cfg.get(key) for key in ("first_conv", "classifier")}
     return {
-        "architecture": architecture,
+        "architecture": twin.architecture,
         "num_classes": 0,
         "num_features": int(known.num_features),
         "global_pool": "avg",
@@ -198,8 +234,10 @@ def _config(run: Run, net: "nn.Module", license: str) -> dict[str, Any]:
             "label": label(pretrain).removesuffix(" pretrain"),
             "method": method,
             "backbone": pretrain["backbone"],
+            "probed": "pooled" if freeze_points(pretrain["backbone"]) == (WHOLE,) else "maps",
             "dataset": dict(pretrain["dataset"]),
             "fingerprint": (run.provenance.get("data") or {}).get("fingerprint"),
             "seed": pretrain["seed"],
+            "weights": twin.sha256,
         },
     }
