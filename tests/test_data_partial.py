@@ -16,7 +16,7 @@ from PIL import Image
 
 from bench.data import decode, entry, partial, prepare, registry
 from bench.data.entry import Listing
-from bench.data.locks import held_elsewhere, locked
+from bench.data.locks import held_elsewhere, locked, remove_left_locks
 from bench.data.source import File
 from bench.errors import DataError
 from tests.test_data import one_line
@@ -329,6 +329,22 @@ def test_two_data_sets_are_prepared_beside_one_another_and_one_is_waited_for(roo
         assert held
     assert told == ["waiting"]
     assert sorted(path.name for path in folder.glob(".lock*")) == []
+
+
+def test_a_lock_that_is_removed_is_held_meanwhile(root, monkeypatch):
+    folder, taken = root / ".bench", []
+    folder.mkdir()
+    (folder / ".lock-left").touch()
+    unlink = Path.unlink
+
+    def watched(path, **options):
+        taken.append(held_elsewhere(folder, "left"))
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", watched)
+    remove_left_locks(folder, keep=())
+    assert taken == [True]
+    assert list(folder.iterdir()) == []
 
 
 def test_locks_that_killed_processes_left_go_with_what_they_were_of(root):

@@ -67,9 +67,13 @@ def held_elsewhere(folder: Path, key: str) -> bool:
 def remove_left_locks(folder: Path, keep: Collection[str]) -> None:
     """Remove the locks that killed processes left, but for those of some keys."""
     for path in folder.glob(f"{PREFIX}*"):
-        key = path.name.removeprefix(PREFIX)
-        if key not in keep and not held_elsewhere(folder, key):
-            path.unlink(missing_ok=True)
+        if path.name.removeprefix(PREFIX) in keep:
+            continue
+        # Held while it is removed: who has opened it meanwhile finds that it is gone.
+        with contextlib.suppress(OSError), path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_still(path, lock.fileno()):
+                path.unlink()
 
 
 def _path(folder: Path, key: str) -> Path:
