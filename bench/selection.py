@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 
+from bench.data.dropped import split_dropped
 from bench.data.fractions import split_fraction
 from bench.errors import UsageError, choice_error
 
@@ -34,7 +35,8 @@ def select(
         what: what they are, for the error.
         texts: names with commas, `all`, globs; `!x` takes out what x means.
         allowed: every name there is.
-        open_prefix: names that begin so ("folder:") are taken as they are, and so are fractions of data sets.
+        open_prefix: names that begin so ("folder:") are taken as they are, and so are fractions of data sets and
+            data sets without leaks.
 
     Raises:
         UsageError: a name or a glob that means nothing, or nothing is left.
@@ -49,7 +51,7 @@ def select(
         word = part.removeprefix("!")
         if word == "all":
             means = names
-        elif open_prefix and (word.startswith(open_prefix) or split_fraction(word)[1] is not None):
+        elif open_prefix and (word.startswith(open_prefix) or _suffixed(word)):
             means = [word]
         elif any(mark in word for mark in "*?["):
             means = fnmatch.filter(names, word)
@@ -65,6 +67,10 @@ def select(
     if not left:
         raise UsageError(f"no {what} is left of {','.join(texts)!r}")
     return left
+
+
+def _suffixed(word: str) -> bool:
+    return split_fraction(word)[1] is not None or split_dropped(word)[1] is not None
 
 
 def parse_seeds(text: str) -> list[int]:

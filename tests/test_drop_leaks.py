@@ -8,14 +8,15 @@ import pytest
 
 from bench.cli import main
 from bench.commands import computing
-from bench.data import guards, registry
+from bench.data import guards, leak_records, perceptual, registry
 from bench.data.arrays import Decoded
 from bench.data.fractions import typed_name
 from bench.data.source import Source
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.launch import local
 from bench.launch.leaking import refuse_leaking
 from bench.plan import Selection, make_plan
+from bench.selection import select
 from tests.fake_trainer import FakeTrainer
 from tests.photographs import photographs, recompressed, save_tree
 
@@ -90,7 +91,9 @@ def test_identity_says_it_and_a_name_comes_back_from_it(root):
     assert "drop_leaks" not in registry.identity(OWN, root)
     own, other = registry.identity(f"{OWN}@noleaks", root), registry.identity(f"{OWN}@noleaks={OTHER}", root)
     assert own["drop_leaks"] is True
-    assert own == registry.identity(OWN, root) | {"drop_leaks": True}
+    # Whoever changes what is found raises the version: cells of one id are trained on the same images.
+    assert own == registry.identity(OWN, root) | {"drop_leaks": True, "leaks_found_by": 1}
+    assert (perceptual.DISTANCE, perceptual.AGREEMENT, leak_records.SCHEMA) == (8, 0.6, 1)
     assert other["drop_leaks"] == registry.identity(OTHER, root)
     assert typed_name({"name": "cifar100", "fraction": 0.1, "drop_leaks": True}) == "cifar100@10%@noleaks"
     named = {"name": "a", "drop_leaks": {"name": "b", "fraction": 0.5}}
@@ -141,6 +144,26 @@ def test_unlabelled_images_of_a_pool_are_looked_at_in_the_data_set_itself(root, 
         DataError, match=r"1 of 10 test images are in the pool .*image 11 of the pool is test image 5"
     ):
         guards.refuse_shared("pooled", "pooled", root)
+    left = registry.load("pooled@noleaks", root)
+    assert numbers(left.train) == list(range(10))
+    assert numbers(left.pool) == [*range(10), 40]
+
+
+def test_a_class_that_is_all_leaks_is_one_line(root, tmp_path):
+    save_tree(
+        tmp_path / "half", {"train": {"cat": IMAGES[:3], "dog": IMAGES[3:6]}, "test": {"cat": IMAGES[:3]}}
+    )
+    with pytest.raises(DataError, match="without leaks class 'cat' of folder:half@32 has no training image"):
+        registry.load("folder:half@32@noleaks", tmp_path)
+
+
+def test_the_suffix_may_be_typed_and_comes_last():
+    assert select("data set", ["digits@noleaks,digits@50%@noleaks"], ["digits"], "folder:") == [
+        "digits@noleaks",
+        "digits@50%@noleaks",
+    ]
+    with pytest.raises(UsageError, match="write digits@50%@noleaks"):
+        registry.identity("digits@noleaks@50%", None)
 
 
 def test_drop_leaks_is_another_cell_and_goes_with_the_command_line(root):

@@ -11,18 +11,29 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bench.errors import DataError, UsageError
+
 if TYPE_CHECKING:
     import numpy as np
 
     from bench.data.arrays import Dataset, Split
 
 DROP_LEAKS = "drop_leaks"
+# In an identity beside it: raised whenever other images would be left out (`bench.data.perceptual`, `leaks`).
+FOUND_BY = "leaks_found_by"
+FOUND_BY_VERSION = 1
 SUFFIX = "@noleaks"
 
 
 def split_dropped(name: str) -> tuple[str, str | None]:
-    """A data set's name without the suffix, and whose test split it names: "" is its own, None no suffix at all."""
+    """A data set's name without the suffix, and whose test split it names: "" is its own, None no suffix at all.
+
+    Raises:
+        UsageError: a fraction follows the suffix, as if leaks could stay in a part.
+    """
     whole, suffix, other = name.partition(SUFFIX)
+    if suffix and other.startswith("@"):
+        raise UsageError(f"{name}: a fraction comes before {SUFFIX}: write {whole}{other}{SUFFIX}")
     if suffix and (not other or other.startswith("=")):
         return whole, other[1:]
     return name, None
@@ -54,8 +65,13 @@ def leave_out(data: "Dataset", name: str, train: "np.ndarray", pool: "np.ndarray
         name: of what is left.
         train: positions in the training split, sorted.
         pool: positions in the pool, sorted; where that is the training split, the same.
+
+    Raises:
+        DataError: a class has no training image any more.
     """
     left = _without(data.train, train)
+    for label in sorted(set(data.train.labels.tolist()) - set(left.labels.tolist())):
+        raise DataError(f"without leaks class {data.classes[label]!r} of {data.name} has no training image")
     gone = [data.fingerprint, DROP_LEAKS, train.tolist(), pool.tolist()]
     return replace(
         data,

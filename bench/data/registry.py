@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data.dropped import DROP_LEAKS, split_dropped
+from bench.data.dropped import DROP_LEAKS, FOUND_BY, FOUND_BY_VERSION, split_dropped
 from bench.data.fractions import FRACTION, split_fraction, whole_name
 from bench.data.names import FOLDER, known_name, parse
 from bench.data.rows import DATASETS
@@ -177,6 +177,7 @@ def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> dict[s
         about["skip_corrupt"] = True
     if other is not None:
         about[DROP_LEAKS] = identity(other, root, skip_corrupt) if other else True
+        about[FOUND_BY] = FOUND_BY_VERSION
     return about
 
 
