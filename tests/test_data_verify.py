@@ -2,13 +2,15 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.data import compressed, leak_records, verify
+from bench.data import compressed, leak_records, registry, verify
+from tests import official_trees
 from tests.photographs import photographs, save_tree
 
 IMAGES = photographs(40, seed=1, size=64)
@@ -95,6 +97,7 @@ def test_arrays_that_are_not_what_was_prepared_are_found(tree, capsys):
         (["digits@10%"], "bench data verify digits"),
         (["cifer100"], "did you mean 'cifar100'?"),
         (["digits", "--to", "nowhere/x.csv"], "no folder nowhere"),
+        (["digits", "--to", "/"], "--to / is a folder"),
         (["folder:nowhere"], "there is no folder"),
     ],
 )
@@ -119,3 +122,21 @@ def test_images_that_stay_compressed_are_looked_at_too(tree, capsys, monkeypatch
     assert list(tree.glob(".bench/folder-*.leaks/leaks.json"))
     monkeypatch.setattr(leak_records, "signatures", None)
     assert facts_of(capsys, code=1)["leaks"] == facts["leaks"]
+
+
+@pytest.mark.parametrize("build", [official_trees.build_places205, official_trees.build_miniplaces_full])
+def test_images_that_lie_below_the_data_set_s_folder_are_found_there(build, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path))
+    build(tmp_path, monkeypatch)
+    name = "places205" if build is official_trees.build_places205 else "miniplaces-full"
+    source = registry.find(name, tmp_path)
+    assert source.layout is not None
+    assert source.images_where is not None
+    layout = source.layout()
+    (train, _), (test, _) = layout.train[0], layout.test[0]
+    shutil.copy(source.images_where / train, source.images_where / test)
+    assert main(["data", "verify", name, "--json"]) == 0
+    (facts,) = json.loads(capsys.readouterr().out)
+    assert facts["sizes"]["files"] == sum(facts["images"][split] for split in ("train", "test"))
+    assert facts["sizes"]["shorter_side"]["min"] > 0
+    assert (facts["leaks"]["equal"], facts["leaks"]["equal_files"]) == (1, 1)

@@ -39,6 +39,8 @@ def command(names: tuple[str, ...], root: Path | None, show: int, to: Path | Non
     to = user_path(to)
     if to is not None and not to.parent.is_dir():
         raise UsageError(f"no folder {to.parent} for --to {to.name}")
+    if to is not None and to.is_dir():
+        raise UsageError(f"--to {to} is a folder: name a file, such as {to / 'leaks.csv'}")
     for name in names:
         datasets.spec(name)
         if (whole := whole_name(name)) != name:

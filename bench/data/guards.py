@@ -117,9 +117,10 @@ def _equal_files(
 ) -> list[tuple[int, int]]:
     """Of images that are prepared at two sizes: pairs of pool row and test image; none where they are no files."""
     ours, theirs = split_paths(pool, data), split_paths(probed, tested)
-    if ours is None or theirs is None or pool.where is None or probed.where is None:
+    where, other = pool.images_where, probed.images_where
+    if ours is None or theirs is None or where is None or other is None:
         return []
-    return equal_files(pool.where, [ours["pool"][i] for i in rows], probed.where, theirs["test"])
+    return equal_files(where, [ours["pool"][i] for i in rows], other, theirs["test"])
 
 
 def _rows(split: Split, fraction: float | None) -> Rows:

@@ -143,6 +143,11 @@ class Source:
     light: bool = False
     layout: "Callable[[], Layout] | None" = None
 
+    @property
+    def images_where(self) -> Path | None:
+        """The folder that the paths of its images are relative to, which may lie below the data set's own."""
+        return self.where if self.layout is None else self.layout().where
+
 
 def missing(spec: DatasetSpec, root: Path | None) -> DataError:
     """One line: what is not there, what to download from where, into which folder."""

@@ -17,7 +17,7 @@ def split_paths(source: Source, data: Dataset) -> dict[str, list[str]] | None:
         data: what was loaded from it.
 
     Returns:
-        "train", "pool" and "test" -> paths below the source's folder; None where images are no files.
+        "train", "pool" and "test" -> paths below `Source.images_where`; None where images are no files.
     """
     if source.layout is None:
         return None

@@ -68,8 +68,8 @@ def verify(name: str, root: Path | None, tell: Tell = lambda what: None) -> Veri
     row, source = registry.spec(name), registry.find(name, root)
     data = _loaded(row, source, root, tell)
     sizes = None
-    if row.files and source.where is not None:
-        sizes = read_sizes(source.where, source.list_files(), tell("image sizes")).facts()
+    if row.files and (where := source.images_where) is not None:
+        sizes = read_sizes(where, source.list_files(), tell("image sizes")).facts()
     entry = _entry(row, source, root, data)
     found = look(data, entry_of(row, source, root, data), row.near_equal, tell("leaks"))
     facts = {
@@ -95,9 +95,10 @@ def verify(name: str, root: Path | None, tell: Tell = lambda what: None) -> Veri
 
 def _of_equal_files(source: Source, paths: dict[str, list[str]], leaks: Leaks) -> int:
     """How many of the pairs of equal images are of equal files."""
-    assert source.where is not None
+    where = source.images_where
+    assert where is not None
     pairs = [(paths["train"][i], paths["test"][j]) for i, j in leaks.equal.tolist()]
-    return sum(bool(equal_files(source.where, [a], source.where, [b])) for a, b in pairs)
+    return sum(bool(equal_files(where, [a], where, [b])) for a, b in pairs)
 
 
 def _loaded(row: DatasetSpec, source: Source, root: Path | None, tell: Tell) -> Dataset:
