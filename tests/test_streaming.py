@@ -12,6 +12,8 @@ import torch
 
 from bench import feature_store
 from bench.checkpoint import read_tensors
+from bench.cli import main
+from bench.commands import run as run_command
 from bench.data import streaming
 from bench.data.arrays import Dataset, Split
 from bench.data.batches import Pixels
@@ -273,3 +275,17 @@ def test_chosen_rows_of_many_images_are_looked_up_and_not_copied(mapped, monkeyp
     assert (chosen.shape, len(chosen), chosen.nbytes) == ((3, 3, 16, 16), 3, 3 * 768)
     for key in (0, slice(1, 3), np.array([2, 0])):
         assert np.array_equal(chosen[key], mapped.images[rows][key])
+
+
+def test_the_memory_for_images_is_an_option_and_a_size_that_is_none_is_one_line(
+    tmp_path, monkeypatch, capsys
+):
+    orders: list[Any] = []
+    monkeypatch.setattr(run_command, "compute", lambda order, _: orders.append(order) or 0)
+    words = ["run", "-m", "beta-vae", "-d", "digits", "-s", "1", "--results", str(tmp_path), "--data-memory"]
+    assert main([*words, "1.5G"]) == 0
+    assert main([*words, "0M"]) == 0
+    assert [order.data_bytes for order in orders] == [3 << 29, 0]
+    assert main([*words, "8 apples"]) == 2
+    assert "'8 apples' is no size such as 500M or 8G" in capsys.readouterr().err
+    assert main([*words, "8G", "--slurm"]) == 2

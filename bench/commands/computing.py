@@ -58,6 +58,7 @@ class Order:
         jobs: how many processes share the cells; None is this one alone.
         measure: seconds that a dry run may try cells for; 0 leaves aside what was measured before, too.
         seeds_together: see `RunOptions`.
+        data_bytes: likewise.
         devices: on how many a pretraining is computed.
     """
 
@@ -81,6 +82,7 @@ class Order:
     jobs: Jobs | None = None
     measure: float = 0.0
     seeds_together: int | Literal["auto"] = 1
+    data_bytes: int | None = None
     devices: Devices = ONE
 
 
@@ -219,6 +221,7 @@ class _Place:
             "speed": order.speed,
             "precision": order.precision,
             "seeds_together": order.seeds_together,
+            "data_bytes": order.data_bytes,
         }
 
     def _runner(

@@ -12,6 +12,7 @@ from bench.commands.computing import Order, compute
 from bench.commands.devices import devices_of, devices_options, has_followed, with_batch_norm
 from bench.commands.downloading import download
 from bench.commands.options import (
+    data_memory_option,
     data_option,
     executor_of,
     executor_options,
@@ -159,6 +160,7 @@ def _choice(names: Any) -> click.Choice:
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads a cell.")
 @jobs_options
 @together_option
+@data_memory_option
 @devices_options
 @results_option
 @data_option
@@ -261,6 +263,7 @@ def execute(
         jobs=jobs,
         measure=measure,
         seeds_together=given["seeds_together"],
+        data_bytes=given["data_memory"],
         devices=devices,
     )
     if where == "slurm":
