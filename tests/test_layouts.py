@@ -267,7 +267,7 @@ def test_a_part_of_a_data_set_is_read_by_its_path_without_the_published_numbers(
     assert set(data.train.labels.tolist()) == set(range(len(data.classes)))
     assert registry.load(f"{part}@24@50%", None).test.images.shape == data.test.images.shape
     about = registry.identity(part, None)
-    assert about["name"] == f"{name}:{Path(folder).name}" or layout == "imagenet kaggle"
+    assert about["name"] == f"{name}:{folder}"
     assert str(root) not in str(about)
     assert registry.identity(f"{name}:{folder}", root) == about
     spoiled = next(path for path in sorted((root / folder).rglob("*")) if path.suffix in (".jpg", ".JPEG"))

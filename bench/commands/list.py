@@ -139,6 +139,9 @@ def list_datasets(root: Path | None, as_json: bool) -> None:
         for fact in facts
     ]
     rows.append(["folder:PATH", "", "", "", "", "your own: train/ and val/ or test/, one folder a class"])
+    rows.append(
+        ["timm:NAME", "", "", "", "", "what timm reads: timm:torch/NAME, hfds, wds, tfds, or a folder"]
+    )
     layouts = ", ".join(f"{row.name}:PATH" for row in datasets.DATASETS.values() if row.takes_path)
     rows.append(["LAYOUT:PATH", "", "", "", "", f"a part of a data set in its layout: {layouts}"])
     header = ["name", "pixels", "classes", "train", "test", "here"]

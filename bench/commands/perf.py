@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bench.commands import perf_data, perf_seeds
+from bench.commands import perf_data, perf_loading, perf_seeds
 from bench.commands.options import data_option, json_option, typed, user_path
 from bench.errors import UsageError
 from bench.files import dumps, write_bytes
@@ -82,6 +82,7 @@ def command(ctx: click.Context, **given: Any) -> int | None:
 
 command.add_command(perf_seeds.command)
 command.add_command(perf_data.command)
+command.add_command(perf_loading.command)
 
 
 @command.command("pretrain")

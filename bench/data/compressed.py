@@ -103,7 +103,7 @@ class CompressedImages:
         def work(i: int) -> str | None:
             return _decode_into(self.where / paths[i], images[i])
 
-        for i, why in enumerate(_on_all_cores(work, len(paths))):
+        for i, why in enumerate(on_all_cores(work, len(paths))):
             if why is not None:
                 raise DataError(
                     f"{self.name}: {self.where / paths[i]} cannot be decoded ({why}): mend or remove it, or leave out"
@@ -197,7 +197,7 @@ def _broken(
         )
 
     found = []
-    for i, why in enumerate(_on_all_cores(work, len(every))):
+    for i, why in enumerate(on_all_cores(work, len(every))):
         if why is not None:
             found.append(every[i])
         if progress is not None and (i % 256 == 255 or i + 1 == len(every)):
@@ -227,7 +227,7 @@ def _decode_into(path: Path, out: NDArray[np.uint8]) -> str | None:
     return None
 
 
-def _on_all_cores(work: Callable[[int], str | None], count: int) -> Iterator[str | None]:
+def on_all_cores(work: Callable[[int], str | None], count: int) -> Iterator[str | None]:
     """What work says of 0, 1, ...; Pillow lets go of the interpreter while it decodes and resizes."""
     if count <= 1:
         yield from map(work, range(count))

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 FOLDER = "folder"
+TIMM = "timm"
+# Of timm's, by the first part of `timm:READER/NAME`; what begins with none of these is a path.
+READERS = ("torch", "hfds", "hfids", "tfds", "wds")
 
 
 class Named(NamedTuple):
@@ -26,6 +29,23 @@ def parse(name: str) -> Named:
     return Named(kind, path, None)
 
 
+def reader_of(path: str) -> tuple[str, str]:
+    """READER and NAME of `timm:READER/NAME`; "" and the whole of a path."""
+    reader, slash, rest = path.partition("/")
+    return (reader.lower(), rest) if slash and reader.lower() in READERS else ("", path)
+
+
+def _place(name: str) -> tuple[str, str | None]:
+    """A name cut before its path, and the path, `@SIZE` still behind it; None where it has no path."""
+    kind, colon, path = name.partition(":")
+    if not colon:
+        return name, None
+    reader, rest = reader_of(path) if kind == TIMM else ("", path)
+    if reader and reader != "wds" and not rest.startswith(("/", "~", ".")):
+        return name, None
+    return f"{kind}:{reader}/" if reader else f"{kind}:", rest
+
+
 def known_name(name: str, where: Path | None = None) -> str:
     """The name by which a run's identity knows a data set: a path is cut down to its last part.
 
@@ -33,16 +53,19 @@ def known_name(name: str, where: Path | None = None) -> str:
         name: as it was typed, without a fraction.
         where: the folder that was found, where one was looked for.
     """
-    kind, path, _ = parse(name)
-    return name if path is None else f"{kind}:{(where or Path(path)).name}"
+    head, path = _place(name)
+    if path is None:
+        kind, of, _ = parse(name)
+        return name if of is None else f"{kind}:{of}"
+    size = parse(name).size
+    whole = path if size is None else path.removesuffix(f"@{size}")
+    return head + (where or Path(whole)).name
 
 
 def absolute_source(name: str) -> str:
     """A name that means the same from every folder: its path made absolute."""
-    kind, path, _ = parse(name)
-    if path is None:
-        return name
-    return f"{kind}:" + os.path.abspath(os.path.expanduser(name.removeprefix(f"{kind}:")))  # noqa: PTH100, PTH111
+    head, path = _place(name)
+    return name if path is None else head + os.path.abspath(os.path.expanduser(path))  # noqa: PTH100, PTH111
 
 
 def located_name(name: str, root: Path | None) -> str:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from bench.data.dropped import DROP_LEAKS, FOUND_BY, FOUND_BY_VERSION, split_dropped
 from bench.data.fractions import FRACTION, split_fraction, whole_name
-from bench.data.names import FOLDER, known_name, parse
+from bench.data.names import FOLDER, TIMM, known_name, parse
 from bench.data.rows import DATASETS
-from bench.data.source import DatasetSpec, Progress, Source, check_row
+from bench.data.source import DatasetSpec, Progress, Source, check_row, given_folder
 from bench.errors import BenchError, DataError, UsageError, choice_error
 from bench.protocols import PRESETS
 from models import plugins
@@ -47,7 +47,9 @@ DEFAULT_SIDE = 64  # of images that nobody has published at a size
 
 def open_prefixes() -> tuple[str, ...]:
     """What a data set's name begins with where a path follows: "folder:", "imagenet:" and the like."""
-    return tuple(f"{kind}:" for kind in (FOLDER, *(row.name for row in DATASETS.values() if row.takes_path)))
+    return tuple(
+        f"{kind}:" for kind in (FOLDER, TIMM, *(row.name for row in DATASETS.values() if row.takes_path))
+    )
 
 
 def load_plugins() -> None:
@@ -101,7 +103,7 @@ def _with_path(name: str) -> DatasetSpec:
     if size is not None and size > MAX_SIDE:
         raise UsageError(f"{name}: image size {size} is above {MAX_SIDE}")
     base = Path(path).name or path
-    if kind != FOLDER:  # a part of a published data set: in its layout, without its numbers
+    if kind not in (FOLDER, TIMM):  # a part of a published data set: in its layout, without its numbers
         row = DATASETS[kind]
         return dataclasses.replace(
             row,
@@ -125,7 +127,7 @@ def _with_path(name: str) -> DatasetSpec:
         flip=True,
         paper=None,
         source=f"{path} holds train/ and test/ (or val/), one folder a class",
-        loader="bench.data.folders:folder",
+        loader="bench.data.folders:folder" if kind == FOLDER else "bench.data.timm_readers:timm",
         needs_root=False,
         at=path,
     )
@@ -171,8 +173,10 @@ def identity(name: str, root: Path | None, skip_corrupt: bool = False) -> dict[s
     if row.at is not None:
         source = _find(row, root)
         listing = [(file.path, file.size) for file in source.list_files()]
-        about["name"] = known_name(name, source.where)
-        about["listing"] = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
+        plain = parse(name).kind in (FOLDER, TIMM)
+        about["name"] = known_name(name, source.where if plain else given_folder(row, root))
+        if listing:  # of what timm finds by a name, nothing is listed
+            about["listing"] = hashlib.sha256(json.dumps(listing).encode()).hexdigest()[:16]
     if skip_corrupt and row.files:
         about["skip_corrupt"] = True
     if other is not None:
@@ -281,6 +285,10 @@ def download(name: str, root: Path | None) -> None:
         from bench.data import cifar
 
         cifar.download(row, Path(root))
+    elif parse(name).kind == TIMM:
+        from bench.data import timm_readers
+
+        timm_readers.download(row, root)
     elif row.needs_root:
         if root is None:
             raise DataError(f"{name} needs a data folder to be downloaded into (--data DIR or BENCH_DATA)")

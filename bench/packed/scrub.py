@@ -13,8 +13,10 @@ from typing import Any
 _GONE = ("host", "pid")
 # Of the scheduler's facts, those that say what a run was given.
 _GRANTED = ("restarts", "cpus", "memory_mib", "memory_mib_per_cpu", "limit_seconds")
-# From a slash that begins a word, or follows "=" or ":" or a quote, to the end of the word.
-_PATH = re.compile(r"(?<![\w.~/\-])(?:~[\w.-]*)?/(?!/)[^\s:=,;'\"()\[\]<>|]*[^\s:=,;.'\"()\[\]<>|]")
+# From a slash that begins a word, or follows "=" or ":" or a quote or one of timm's readers, to the end of the word.
+_PATH = re.compile(
+    r"(?:(?<![\w.~/\-])|(?<=:wds/)|(?<=:hfds/))(?:~[\w.-]*)?/(?!/)[^\s:=,;'\"()\[\]<>|]*[^\s:=,;.'\"()\[\]<>|]"
+)
 _FILE = re.compile(r"\bfile:/[^\s,;'\"()\[\]<>|]*[^\s:=,;.'\"()\[\]<>|]", re.IGNORECASE)
 # Of a remote copy, an address with a password, or a mail; not `cifar100@10%` or `folder:birds@32`.
 _ACCOUNT = re.compile(
