@@ -62,7 +62,9 @@ COMPUTE |= {
 # Of the public contract.
 COMPUTE |= {f"contract.{name}" for name in ("backbones", "losses", "method_case", "methods")}
 # Of what is measured of a pretraining.
-COMPUTE |= {f"perf.{name}" for name in ("breakdown", "peak", "pretrain", "reading", "steps", "work")}
+COMPUTE |= {
+    f"perf.{name}" for name in ("breakdown", "loading", "peak", "pretrain", "reading", "steps", "work")
+}
 _EVALUATIONS = (
     "features",
     "linear",

@@ -1,6 +1,5 @@
 """Image files -> one uint8 array, on all cores: Pillow lets go of the interpreter while it decodes."""
 
-import io
 import os
 import warnings
 from collections import deque
@@ -46,15 +45,6 @@ def read_image(path: Path, size: int) -> tuple[NDArray[np.uint8], int]:
         # A large JPEG is decoded at a fraction of its size, never below twice what is wanted.
         image.draft(None, (2 * size, 2 * size))
         return np.asarray(square(to_rgb(image), size)), side
-
-
-def decode_bytes(data: Image.Image | bytes, size: int) -> NDArray[np.uint8]:
-    """A file that is in memory, or an image that another library has decoded, as (size, size, 3)."""
-    if isinstance(data, Image.Image):
-        return np.asarray(square(to_rgb(data), size))
-    with Image.open(io.BytesIO(data)) as image:
-        image.draft(None, (2 * size, 2 * size))
-        return np.asarray(square(to_rgb(image), size))
 
 
 def failure(path: Path, error: Exception) -> str:

@@ -17,6 +17,7 @@ from bench.data.fractions import FRACTION, split_fraction, whole_name
 from bench.data.names import FOLDER, TIMM, known_name, parse
 from bench.data.rows import DATASETS
 from bench.data.source import DatasetSpec, Progress, Source, check_row, given_folder
+from bench.data.with_path import MIN_SIDE, row_with_path
 from bench.errors import BenchError, DataError, UsageError, choice_error
 from bench.protocols import PRESETS
 from models import plugins
@@ -39,10 +40,6 @@ __all__ = [
     "spec",
     "whole",
 ]
-
-MIN_SIDE = 8  # the stride of resnet9: fewer pixels leave no feature
-MAX_SIDE = 65_535  # of a JPEG file
-DEFAULT_SIDE = 64  # of images that nobody has published at a size
 
 
 def open_prefixes() -> tuple[str, ...]:
@@ -77,7 +74,9 @@ def spec(name: str) -> DatasetSpec:
         count = None if row.num_train is None else max(1, round(fraction * row.num_train))
         return dataclasses.replace(row, num_train=count)
     if ":" in name:
-        return _with_path(name)
+        if not name.startswith(open_prefixes()):
+            load_plugins()
+        return row_with_path(name, DATASETS, open_prefixes())
     if name not in DATASETS:
         load_plugins()
     if name not in DATASETS:
@@ -85,52 +84,6 @@ def spec(name: str) -> DatasetSpec:
             raise UsageError(str(broken))
         raise choice_error("data set", name, [*DATASETS, "folder:PATH"])
     return DATASETS[name]
-
-
-def _with_path(name: str) -> DatasetSpec:
-    kind, path, size = parse(name)
-    if f"{kind}:" not in open_prefixes():
-        load_plugins()
-    if f"{kind}:" not in open_prefixes():
-        if kind in DATASETS:
-            raise UsageError(f"data set {kind!r} takes no path: it is read below --data DIR (or BENCH_DATA)")
-        known = choice_error("data set", f"{kind}:PATH", [f"{prefix}PATH" for prefix in open_prefixes()])
-        raise UsageError(str(known).replace(f"{kind}:PATH", name, 1))
-    if not path:
-        raise UsageError(f"{name!r} lacks a path: {kind}:PATH or {kind}:PATH@SIZE")
-    if size is not None and size < MIN_SIDE:
-        raise UsageError(f"{name}: image size {size} is below the backbone's stride, {MIN_SIDE}")
-    if size is not None and size > MAX_SIDE:
-        raise UsageError(f"{name}: image size {size} is above {MAX_SIDE}")
-    base = Path(path).name or path
-    if kind not in (FOLDER, TIMM):  # a part of a published data set: in its layout, without its numbers
-        row = DATASETS[kind]
-        return dataclasses.replace(
-            row,
-            name=name,
-            title=f"{base} ({row.title}'s layout)",
-            image_size=size or row.image_size,
-            compressed=row.compressed if size is None or size == row.image_size else None,
-            num_classes=None,
-            num_train=None,
-            num_test=None,
-            paper=None,
-            needs_root=False,
-            at=path,
-        )
-    return DatasetSpec(
-        name=name,
-        title=base,
-        image_size=size or DEFAULT_SIDE,
-        num_classes=None,
-        version=1,
-        flip=True,
-        paper=None,
-        source=f"{path} holds train/ and test/ (or val/), one folder a class",
-        loader="bench.data.folders:folder" if kind == FOLDER else "bench.data.timm_readers:timm",
-        needs_root=False,
-        at=path,
-    )
 
 
 def find(name: str, root: Path | None) -> Source:

@@ -6,7 +6,6 @@ A folder, or a tar with one folder a class, is read where no reader of timm's is
 
 import contextlib
 import importlib.util
-import itertools
 import logging
 import sys
 import tarfile
@@ -36,7 +35,6 @@ TORCH = (
 )
 # A test split whose labels are hidden is passed over.
 TEST = ("test", "validation", "val", "valid")
-CHUNK = 512  # images decoded at once
 
 
 def timm(spec: DatasetSpec, root: Path | None) -> Source:
@@ -151,10 +149,10 @@ class _Timm:
         import numpy as np
 
         from bench.data.arrays import Decoded
+        from bench.data.timm_samples import class_names, decode_split
 
         train = self.open("train")
-        total = len(train)
-        images, labels, lost = self._decoded("train", train, skip_corrupt, progress, total)
+        images, labels, lost = decode_split(self.spec, "train", train, skip_corrupt, progress)
         tried: list[str] = []
         for name in TEST:
             try:
@@ -162,12 +160,12 @@ class _Timm:
             except DataError as error:
                 tried.append(str(error))
                 continue
-            test_images, test_labels, more_lost = self._decoded(name, test, skip_corrupt, None, len(test))
+            test_images, test_labels, more_lost = decode_split(self.spec, name, test, skip_corrupt, None)
             if len(test_labels) and test_labels.min() >= 0:
                 break
         else:
             raise DataError(f"{self.spec.name}: no test split with labels ({', '.join(TEST)}): {tried[-1:]}")
-        classes = _classes(train, int(max(labels.max(), test_labels.max())) + 1)
+        classes = class_names(train, int(max(labels.max(), test_labels.max())) + 1)
         for where, values in (("training", labels), ("test", test_labels)):
             if values.min() < 0 or values.max() >= len(classes):
                 raise DataError(
@@ -188,54 +186,6 @@ class _Timm:
             corrupt=(*lost, *more_lost),
         )
 
-    def _decoded(
-        self, split: str, dataset: Any, skip_corrupt: bool, progress: Progress | None, total: int
-    ) -> tuple[Any, Any, list[str]]:
-        """uint8 images, int64 labels, and what could not be decoded.
-
-        Raises:
-            DataError: something cannot be decoded, or has not one label.
-        """
-        import numpy as np
-
-        from bench.data.compressed import on_all_cores
-        from bench.data.decode import decode_bytes
-
-        size, lost = self.spec.image_size, []
-        all_images, all_labels, seen = [np.empty((0, 3, size, size), np.uint8)], [np.empty(0, np.int64)], 0
-        samples = _samples(dataset)
-        while chunk := list(itertools.islice(samples, CHUNK)):
-            images, kept = np.empty((len(chunk), 3, size, size), np.uint8), np.ones(len(chunk), bool)
-
-            def work(i: int, chunk: Any = chunk, images: Any = images) -> str | None:
-                try:
-                    images[i] = decode_bytes(chunk[i][0], size).transpose(2, 0, 1)
-                except MemoryError:
-                    raise
-                except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
-                    return (str(error) or type(error).__name__).splitlines()[0]
-                return None
-
-            for i, why in enumerate(on_all_cores(work, len(chunk))):
-                if why is not None:
-                    if not skip_corrupt:
-                        raise DataError(
-                            f"{self.spec.name}: image {seen + i} of the split {split!r} is corrupt ({why});"
-                            " leave it out with --skip-corrupt"
-                        )
-                    kept[i] = False
-                    lost.append(f"{split}/{seen + i}")
-            try:
-                labels = np.array([int(label) for _, label in chunk], np.int64)
-            except (TypeError, ValueError) as error:
-                raise DataError(f"{self.spec.name}: its images have not one label each: {error}") from error
-            all_images.append(images[kept])
-            all_labels.append(labels[kept])
-            seen += len(chunk)
-            if progress is not None:
-                progress(seen, max(seen, total))
-        return np.concatenate(all_images), np.concatenate(all_labels), lost
-
 
 def download(spec: DatasetSpec, root: Path | None) -> None:
     """Let timm fetch both splits.
@@ -249,33 +199,6 @@ def download(spec: DatasetSpec, root: Path | None) -> None:
         with contextlib.suppress(DataError):
             found.open(name, download=True)
             return
-
-
-def _samples(dataset: Any) -> Iterator[tuple[Any, Any]]:
-    """(image or its bytes, label), in order: bytes where timm has not decoded them, to be decoded on all cores."""
-    from torch.utils.data import IterableDataset
-
-    if isinstance(dataset, IterableDataset):
-        yield from dataset  # type: ignore[reportGeneralTypeIssues]
-        return
-    source: Any = getattr(dataset, "reader", dataset)
-    for i in range(len(source)):
-        image, label = source[i][:2]
-        if hasattr(image, "read"):
-            with image as file:
-                yield file.read(), label
-        else:
-            yield image, label
-
-
-def _classes(dataset: Any, count: int) -> tuple[str, ...]:
-    """Names in the order of the labels; numbers where timm knows no names."""
-    for holder in (getattr(dataset, "reader", None), dataset):
-        index = getattr(holder, "class_to_idx", None) or getattr(holder, "class_name_to_idx", None)
-        if index:
-            names = {int(label): str(name) for name, label in index.items()}
-            return tuple(names.get(label, str(label)) for label in range(max(max(names) + 1, count)))
-    return tuple(str(label) for label in range(count))
 
 
 def _members(path: Path) -> list[str]:
