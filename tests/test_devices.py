@@ -19,8 +19,8 @@ CASES = {
     "bigan": {},
     "supervised": {},
 }
-# An epoch of a full batch and a short one, of which the last of four ranks has no image.
-NUM_IMAGES, BATCH, STEPS = 13, 10, 3
+# A full batch that four ranks share unevenly, and a short one of which the last has no image.
+NUM_IMAGES, BATCH, STEPS = 9, 6, 2
 
 
 def curve(share, name, dtype, per_device=False):

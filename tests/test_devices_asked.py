@@ -1,12 +1,20 @@
 """`--devices`, `--nodes`, `--batch-norm` and torchrun: what is refused in one line, and what a cell then is."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from bench.cli import main
 from bench.config import config_id
-from bench.launch.distributed import torchrun_place
+from bench.devices import follow
+from bench.devices.calls import Call, failure, read_call
+from bench.devices.team import Images, Team
+from bench.launch.control import RunOptions
+from bench.launch.distributed import Place, torchrun_place
 from bench.launch.slurm.jobs import Request, parameters
 from bench.launch.slurm.profile import load_profile
+from bench.speed import Speed
+from tests.fake_trainer import anything
 
 RUN = ["run", "-m", "beta-vae", "-d", "digits", "-s", "1"]
 TORCHRUN = {
@@ -108,3 +116,39 @@ def test_a_configuration_says_nothing_of_the_batch_norm_of_one_device():
     config = pretrain_config("beta-vae", {"name": "digits", "version": 1}, image_size=32, flip=False, seed=0)
     assert "batch_norm_devices" not in config["train"]
     assert config_id(config) == config_id({**config, "train": dict(config["train"])})
+
+
+def call(**options):
+    switches = Speed(winograd=True, keep_memory=True)
+    return Call(
+        {"seed": 1}, "digits", "f" * 64, 8, None, False, "gloo", RunOptions(switches=switches, **options)
+    )
+
+
+def test_every_rank_is_told_all_that_a_cell_is_run_by():
+    mine = call(threads=2, data_bytes=1 << 30, checkpoint_every_steps=5)
+    assert read_call(mine.text()) == mine
+
+
+def test_a_rank_that_reads_other_images_than_rank_0_says_so_and_trains_none():
+    from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
+
+    other = SimpleNamespace(load=lambda _: SimpleNamespace(fingerprint="0" * 64))
+    store = HashStore()
+    follow._train(store, Place(1, 1, 2, "127.0.0.1", 0), 3, call(), anything(other))
+    said = failure(store, 3)
+    assert said is not None
+    assert (said["rank"], said["error"]) == (1, "digits: this rank reads other images than rank 0")
+    assert not store.check(["came 3 1"])
+
+
+def test_processes_of_one_machine_divide_its_threads_and_memory_and_those_of_a_scheduler_have_their_own(
+    monkeypatch,
+):
+    monkeypatch.setattr("bench.memory.available_memory", lambda: 10 << 30)
+    images = Images(None, False, {})
+    here = Team(images, "cpu", size=4).in_force(RunOptions(), 8)
+    assert (here.threads, here.data_bytes) == (2, 1 << 30)
+    there = Team(images, "cpu", here=Place(0, 0, 4, "node1", 1)).in_force(RunOptions(), 8)
+    assert (there.threads, there.data_bytes) == (8, None)
+    assert Team(images, "cpu", size=4, threads=3).in_force(RunOptions(), 8).threads == 3

@@ -266,6 +266,8 @@ def execute(
         data_bytes=given["data_memory"],
         devices=devices,
     )
+    if given["dry_run"] and devices.number > 1:
+        say(f"times are those of one device: what {devices.number} of them save has not been measured")
     if where == "slurm":
         from bench.commands.dispatching import device_kind, dispatch, foresee
         from bench.launch.slurm.profile import load_profile

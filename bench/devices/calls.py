@@ -36,6 +36,7 @@ class Call:
     Attributes:
         config: of the cell.
         source: its data set, as the user typed it.
+        fingerprint: of the data that rank 0 has read.
         side: the fewest pixels a side that its backbone can take.
         root: folder of the data sets.
         skip_corrupt: leave out images that cannot be decoded.
@@ -45,6 +46,7 @@ class Call:
 
     config: dict[str, Any]
     source: str
+    fingerprint: str
     side: int
     root: str | None
     skip_corrupt: bool
@@ -114,7 +116,14 @@ def group(store: "Store", number: int, rank: int, world_size: int, backend: str)
     told(dist.init_process_group, backends, store=inner, rank=rank, world_size=world_size, timeout=SILENCE)
     try:
         yield Share(rank, world_size)
+    except BaseException:
+        if backend == "nccl":
+            # What waits on a device for a rank that is gone would wait for ever.
+            with contextlib.suppress(RuntimeError):
+                dist.distributed_c10d._abort_process_group()
+        raise
     finally:
         # A rank that is gone cannot be waited for.
         with contextlib.suppress(RuntimeError):
-            dist.destroy_process_group()
+            if dist.is_initialized():
+                dist.destroy_process_group()

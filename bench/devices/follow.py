@@ -87,7 +87,7 @@ def introduce(store: "Store", here: Place) -> None:
 
 def _train(store: "Store", here: Place, number: int, call: calls.Call, data: "_Data") -> None:
     from bench.devices.share import PeerGone
-    from bench.errors import Interrupted, OutOfTime, Preempted
+    from bench.errors import DataError, Interrupted, OutOfTime, Preempted
     from bench.launch.control import Stop
     from bench.train import pretrain
 
@@ -97,6 +97,8 @@ def _train(store: "Store", here: Place, number: int, call: calls.Call, data: "_D
 
             torch.cuda.set_device(gpu_of(here) or 0)
         images = data.load(call)
+        if images.fingerprint != call.fingerprint:
+            raise DataError(f"{call.source}: this rank reads other images than rank 0")
         store.set(f"came {number} {here.rank}", "")
         with calls.group(store, number, here.rank, here.world_size, call.backend) as share:
             pretrain(

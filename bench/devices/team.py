@@ -84,6 +84,16 @@ class Team:
         """Threads of each process, of so many that a process by itself would have."""
         return self._threads or max(1, usual // self.size if self.started_here else usual)
 
+    def in_force(self, options: RunOptions, usual_threads: int) -> RunOptions:
+        """How each process is run: its part of the threads, and of the memory where all have the processor's."""
+        room = options.data_bytes
+        if room is None and self.started_here and self.device == "cpu":
+            from bench.data.streaming import SHARE, SMALL
+            from bench.memory import available_memory
+
+            room = max(SMALL, int(SHARE * available_memory() / self.size))
+        return replace(options, threads=self.threads(usual_threads), data_bytes=room)
+
     def facts(self) -> dict[str, Any]:
         """What a provenance says of the ranks, once all have come.
 
@@ -114,8 +124,16 @@ class Team:
         self._store = store
 
     @contextlib.contextmanager
-    def working(self, config: dict[str, Any], source: str, options: RunOptions) -> "Iterator[Share]":
+    def working(
+        self, config: dict[str, Any], source: str, fingerprint: str, options: RunOptions
+    ) -> "Iterator[Share]":
         """Within the block all ranks train a cell, and this one is to do so too.
+
+        Args:
+            config: of the cell.
+            source: its data set, as the user typed it.
+            fingerprint: of the data that this rank has read.
+            options: how the cell is run.
 
         Raises:
             RankFailed: another rank has failed.
@@ -129,7 +147,14 @@ class Team:
         images = self.images
         root = None if images.root is None else str(images.root.absolute())
         call = calls.Call(
-            config, source, images.sides[source], root, images.skip_corrupt, facts["backend"], options
+            config,
+            source,
+            fingerprint,
+            images.sides[source],
+            root,
+            images.skip_corrupt,
+            facts["backend"],
+            options,
         )
         self._store.set(f"cell {self._number}", call.text())
         self._wait_for(lambda rank: f"came {self._number} {rank}")

@@ -185,7 +185,7 @@ class CellRunner:
             "options": options,
         }
         if (team := self.team(cell)) is not None:
-            with team.working(cell.config, cell.source, options) as share:
+            with team.working(cell.config, cell.source, data.fingerprint, options) as share:
                 common["share"] = share
                 return self.trainer.pretrain(cell.config, data, attempt, **common)
         if cell.kind == "pretrain":
@@ -224,9 +224,8 @@ class CellRunner:
         usual = wished.threads or default_threads()
         begun = self._begun(run, forget) or {}
         if (team := self.team(cell)) is not None:
-            usual = team.threads(usual)
             # Each process its part, whatever those had who began it.
-            wished = replace(wished, threads=usual)
+            wished = team.in_force(wished, usual)
         elif begun.get("devices"):
             begun = {**begun, "threads": None}
         threads = wished.threads or begun.get("threads") or usual
