@@ -127,8 +127,8 @@ def test_they_stand_in_the_panel_of_those_that_were_trained_and_say_where_they_a
     from bench.report.build import build
 
     common = [*SMALL, "--probes", "conv1-9", "--results", tmp_path]
-    assert call(capsys, "probe", "--backbone-from", folder, *common, "-s", "2")[0] == 0
-    few = ["-m", "random", "--backbone", "test_resnet", "-s", "2"]
+    assert call(capsys, "probe", "--backbone-from", folder, *common, "-s", "1")[0] == 0
+    few = ["-m", "random", "--backbone", "test_resnet", "-s", "1"]
     assert call(capsys, "run", *few, *common)[0] == 0
     tables = build(tmp_path, study=None, with_figures=False).tables
     assert len(tables) == 2
