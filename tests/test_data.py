@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.contract import check_dataset
 from bench.data import cifar, registry
 from bench.data.arrays import Dataset
 from bench.errors import BenchError, DataError, UsageError
@@ -150,6 +151,12 @@ def one_line(error: pytest.ExceptionInfo[BenchError]) -> str:
 
 def test_every_registered_data_set_is_held_to_the_contract():
     assert set(registry.DATASETS) <= set(BUILDERS)
+
+
+def test_every_data_set_keeps_the_contract(case):
+    """`bench.contract.datasets` says what is promised; `tests/test_contract_data.py` breaks each promise."""
+    name, root = case
+    check_dataset(name, root=root)
 
 
 def test_arrays_have_the_promised_shapes_types_and_labels(case):

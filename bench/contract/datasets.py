@@ -100,7 +100,7 @@ def found(case: DatasetCase) -> str:
 
 
 def arrays(case: DatasetCase) -> str:
-    """Images are uint8 [n, 3, size, size], labels int64, every class among them; only unlabelled images have -1."""
+    """Images are uint8 [n, 3, size, size], labels int64; each class is trained on; -1 is unlabelled."""
     data, size = case.decoded(), case.row.image_size
     for name, images, labels in (
         ("images", data.images, data.labels),
@@ -121,8 +121,8 @@ def arrays(case: DatasetCase) -> str:
     for name, labels in (("training", train), ("test", data.test_labels)):
         if not len(labels) or labels.min() < 0 or labels.max() >= count:
             raise NotKept(f"{name} labels are not all from 0 to {count - 1}")
-        if absent := sorted(set(range(count)) - set(labels.tolist())):
-            raise NotKept(f"class {data.classes[absent[0]]!r} has no {name} image")
+    if absent := sorted(set(range(count)) - set(train.tolist())):
+        raise NotKept(f"class {data.classes[absent[0]]!r} has no training image")
     if (rest != -1).any():
         raise NotKept("images behind the training split have labels: they would be trained on twice")
     return f"{num_train} training, {len(data.test_labels)} test images, {count} classes"
