@@ -1,5 +1,6 @@
 """What timm reads becomes a data set: folders, tars, torchvision's, the hub's and WebDataset's, without a network."""
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from bench.data import names, registry, timm_readers
+from bench.data.entries import entries
 from bench.errors import BenchError, DataError, UsageError
 from bench.packed.scrub import scrub_text
 
@@ -112,6 +114,53 @@ def test_a_folder_or_tars_of_class_folders_are_read_with_the_names_of_their_clas
     assert about["name"] == "timm:pets"
     assert len(about["listing"]) == 16
     assert registry.spec("timm:pets").image_size == 64
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("build", [build_folder, build_tars])
+def test_a_class_that_is_not_tested_does_not_move_the_labels_of_others(build, tmp_path):
+    (tmp_path / "pets/train/ant").mkdir(parents=True)
+    for folder in ("train/ant", "train/bee", "validation/bee"):
+        (tmp_path / "pets" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / folder / "0.png").write_bytes(png(len(folder)))
+    build(tmp_path)
+    data = registry.load("timm:pets", tmp_path)
+    assert data.classes == ("ant", "bee", "cat", "dog")
+    assert sorted(data.test.labels.tolist()) == [1, 2, 2, 3, 3]
+    assert registry.load("timm:pets", tmp_path).fingerprint == data.fingerprint
+
+
+def test_a_class_that_is_tested_and_not_trained_on_is_refused(tmp_path):
+    build_folder(tmp_path)
+    (tmp_path / "pets/validation/eel").mkdir()
+    (tmp_path / "pets/validation/eel/0.png").write_bytes(png(7))
+    with pytest.raises(DataError) as error:
+        registry.load("timm:pets", tmp_path)
+    assert "class 'eel' of the test split is not in the training split" in one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("path", "split", "is_its"),
+    [
+        ("latest/train-000.tar", "test", False),
+        ("interval-train.tar", "val", False),
+        ("pets-val-000.tar", "val", True),
+        ("test/000.tar", "test", True),
+        ("Test_000.tar", "test", True),
+    ],
+)
+def test_a_shard_is_of_a_split_whose_name_is_a_word_of_its_path(path, split, is_its):
+    assert timm_readers._names(Path(path), split) is is_its
+
+
+def test_what_is_prepared_of_one_is_not_shown_as_another_s(tmp_path):
+    build_fashion(tmp_path)
+    registry.load("timm:torch/fashion_mnist@32", tmp_path)
+    row = registry.spec("timm:torch/fashion_mnist@32")
+    source = registry.find(row.name, tmp_path)
+    assert len(entries(row, source, tmp_path)) == 1
+    other = dataclasses.replace(source, settings=("timm:torch/mnist",))
+    assert entries(row, other, tmp_path) == []
 
 
 def test_torchvisions_data_sets_are_read_from_the_data_folder(tmp_path):

@@ -40,7 +40,7 @@ def entries(spec: DatasetSpec, source: Source, root: Path | None) -> list[Prepar
         source: what its reader found; nothing of it is read.
         root: the data folder.
     """
-    kind = spec.name.partition(":")[0]
+    kind, mine = spec.name.partition(":")[0], json.loads(json.dumps(source.settings))
     found = []
     for folder in cache_folders(root):
         for path in folder.glob(f"{kind}-*/{JSON}"):
@@ -50,7 +50,7 @@ def entries(spec: DatasetSpec, source: Source, root: Path | None) -> list[Prepar
                 whole = all((path.parent / n).stat().st_size == size for n, size in about["bytes"].items())
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue
-            same = settings[:4] == [SCHEMA, kind, spec.version, spec.image_size]
+            same = settings[:4] == [SCHEMA, kind, spec.version, spec.image_size] and settings[5:] == mine
             if whole and same and place == _place(source, folder):
                 found.append((used, Prepared(path.parent, about)))
     return [entry for _, entry in sorted(found, key=lambda pair: pair[0], reverse=True)]

@@ -1,12 +1,15 @@
 """What timm reads: `timm:torch/cifar10`, `timm:hfds/NAME`, `timm:wds/FOLDER`, `timm:tfds/NAME`, `timm:PATH`.
 
 timm's `create_dataset` finds the images and their labels; here they become uint8 arrays like any other data set.
-A folder, or a tar with one folder a class, is read where no reader of timm's is named.
+A folder, or a tar with one folder a class, is read where no reader of timm's is named. All images are in memory while
+they are decoded. Of what is read by a name, not by a path, the identity has the name alone: whether it is still what
+it was the fingerprint tells, which every record keeps.
 """
 
 import contextlib
 import importlib.util
 import logging
+import re
 import sys
 import tarfile
 from collections.abc import Iterator
@@ -133,15 +136,19 @@ class _Timm:
         assert self.where is not None
         if any((self.where / name).is_file() for name in ("_info.json", "info.json")):
             return split, None
-        tars = sorted(
-            path for path in self.where.rglob("*.tar") if split in path.relative_to(self.where).as_posix()
-        )
+        every = sorted(path.relative_to(self.where) for path in self.where.rglob("*.tar"))
+        tars = [path for path in every if _names(path, split)]
+        both = [path for path in tars if split != "train" and _names(path, "train")]
+        if both:
+            raise DataError(
+                f"{self.spec.name}: {self.where / both[0]} is named for both train and {split}: rename it"
+            )
         if not tars:
             raise DataError(
                 f"{self.spec.name}: {self.where} has no info.json and no .tar with {split!r} in its name"
             )
-        count = sum(name.endswith(".cls") for path in tars for name in _members(path))
-        names = "::".join(path.relative_to(self.where).as_posix() for path in tars)
+        count = sum(name.endswith(".cls") for path in tars for name in _members(self.where / path))
+        names = "::".join(path.as_posix() for path in tars)
         return names, count
 
     def read(self, skip_corrupt: bool, progress: Progress | None) -> "Decoded":
@@ -149,7 +156,7 @@ class _Timm:
         import numpy as np
 
         from bench.data.arrays import Decoded
-        from bench.data.timm_samples import class_names, decode_split
+        from bench.data.timm_samples import class_names, decode_split, relabelled
 
         train = self.open("train")
         images, labels, lost = decode_split(self.spec, "train", train, skip_corrupt, progress)
@@ -165,6 +172,7 @@ class _Timm:
                 break
         else:
             raise DataError(f"{self.spec.name}: no test split with labels ({', '.join(TEST)}): {tried[-1:]}")
+        test_labels = relabelled(self.spec, test_labels, train, test)
         classes = class_names(train, int(max(labels.max(), test_labels.max())) + 1)
         for where, values in (("training", labels), ("test", test_labels)):
             if values.min() < 0 or values.max() >= len(classes):
@@ -199,6 +207,11 @@ def download(spec: DatasetSpec, root: Path | None) -> None:
         with contextlib.suppress(DataError):
             found.open(name, download=True)
             return
+
+
+def _names(path: Path, split: str) -> bool:
+    """Whether a split is a word of a path: "val" is none of "interval", nor "test" of "latest"."""
+    return re.search(rf"(?<![a-z]){split}(?![a-z])", path.as_posix().lower()) is not None
 
 
 def _members(path: Path) -> list[str]:

@@ -78,14 +78,45 @@ def _samples(dataset: Any) -> Iterator[tuple[Any, Any]]:
             yield image, label
 
 
+def relabelled(spec: DatasetSpec, labels: NDArray[np.int64], train: Any, test: Any) -> NDArray[np.int64]:
+    """Labels of a test split as the training split counts its classes: timm counts those that it finds in each.
+
+    Args:
+        spec: the data set's row.
+        labels: as timm has them.
+        train: timm's dataset of the training split.
+        test: of the test split.
+
+    Raises:
+        DataError: a class of the test split is none of the training split.
+    """
+    ours, theirs = _index(train), _index(test)
+    if not ours or not theirs or ours == theirs:
+        return labels
+    used = set(labels.tolist())
+    for name, label in theirs.items():
+        if label in used and name not in ours:
+            raise DataError(f"{spec.name}: class {name!r} of the test split is not in the training split")
+    place = {label: ours[name] for name, label in theirs.items() if name in ours}
+    return np.array([place[label] for label in labels.tolist()], np.int64)
+
+
 def class_names(dataset: Any, count: int) -> tuple[str, ...]:
     """Names in the order of the labels; numbers where timm knows no names."""
+    index = _index(dataset)
+    if index:
+        names = {label: name for name, label in index.items()}
+        return tuple(names.get(label, str(label)) for label in range(max(max(names) + 1, count)))
+    return tuple(str(label) for label in range(count))
+
+
+def _index(dataset: Any) -> dict[str, int]:
+    """Label of each class by its name, of a folder, a tar or torchvision's data sets; else empty."""
     for holder in (getattr(dataset, "reader", None), dataset):
         index = getattr(holder, "class_to_idx", None) or getattr(holder, "class_name_to_idx", None)
         if index:
-            names = {int(label): str(name) for name, label in index.items()}
-            return tuple(names.get(label, str(label)) for label in range(max(max(names) + 1, count)))
-    return tuple(str(label) for label in range(count))
+            return {str(name): int(label) for name, label in index.items()}
+    return {}
 
 
 def _decode(data: Image.Image | bytes, size: int) -> NDArray[np.uint8]:
