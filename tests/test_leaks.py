@@ -60,6 +60,16 @@ def test_images_on_which_nothing_is_to_be_seen_are_not_near_equal():
     assert leaks.find(black, white).counts() == {"test": 2, "equal": 0, "near": 0}
 
 
+def test_images_that_are_all_alike_are_not_called_copies(planted, monkeypatch):
+    train, test = planted
+    monkeypatch.setattr(leaks, "MOST_PAIRS", 6)
+    found = leaks.find(train, test)
+    assert found.counts() == {"test": 100, "equal": 3, "near": None}
+    assert leaks.Leaks.of_json(found.as_json()).counts()["near"] is None
+    monkeypatch.setattr(leaks, "MOST_PAIRS", 7)  # three of equal bytes, and the four
+    assert leaks.find(train, test).counts()["near"] == 4
+
+
 def test_every_pair_of_hashes_within_the_distance_is_found_whatever_the_blocks(monkeypatch):
     draw = np.random.default_rng(0)
     hashed, queries = (

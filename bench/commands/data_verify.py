@@ -1,6 +1,7 @@
 """`bench data verify`."""
 
 import csv
+import dataclasses
 import io
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.commands.options import counted, data_option, json_option, user_path
+from bench.commands.options import counted, data_option, json_option, table, user_path
 from bench.data import registry as datasets
 from bench.data.fractions import whole_name
 from bench.data.source import Progress
@@ -29,8 +30,16 @@ KEYS = ("kind", "train", "test", "train_class", "test_class", "agreement", "trai
     "--show", type=click.IntRange(0), default=0, metavar="N", help="Also the first N pairs of leaks."
 )
 @click.option("--to", type=click.Path(path_type=Path), metavar="FILE.csv", help="All pairs of leaks.")
+@click.option(
+    "--judged",
+    type=click.Path(path_type=Path),
+    metavar="FILE.csv",
+    help="Instead: how often near-equal is right, by pairs that people judged (ciFAIR's TestID, Judgment).",
+)
 @json_option
-def command(names: tuple[str, ...], root: Path | None, show: int, to: Path | None, as_json: bool) -> int:
+def command(
+    names: tuple[str, ...], root: Path | None, show: int, to: Path | None, judged: Path | None, as_json: bool
+) -> int:
     """Counts, class balance, image sizes, greyscale and broken files, fingerprint, copies and leaks.
 
     Arrays that are not there yet are prepared first. Exit code 1 where something is broken: files, numbers of images
@@ -45,6 +54,8 @@ def command(names: tuple[str, ...], root: Path | None, show: int, to: Path | Non
         datasets.spec(name)
         if (whole := whole_name(name)) != name:
             raise UsageError(f"{name}: a whole data set is looked at: bench data verify {whole}")
+    if judged is not None:
+        return _held_against(names, user_path(root), user_path(judged) or judged, as_json)
     from bench.data.verify import verify
 
     found = []
@@ -62,6 +73,18 @@ def command(names: tuple[str, ...], root: Path | None, show: int, to: Path | Non
     if as_json:
         click.echo(dumps([one.facts | {"pairs": _pairs(one)[:show]} for one in found], indent=1))
     return 0 if all(one.sound for one in found) else 1
+
+
+def _held_against(names: tuple[str, ...], root: Path | None, judged: Path, as_json: bool) -> int:
+    from bench.data.judged import as_table, held_against
+
+    if len(names) != 1:
+        raise UsageError("--judged speaks of one data set: leave the others out")
+    rows = held_against(names[0], root, judged)
+    header, lines = as_table(rows)
+    facts = [dataclasses.asdict(row) for row in rows]
+    click.echo(dumps(facts, indent=1) if as_json else table(header, lines))
+    return 0
 
 
 class _Teller:

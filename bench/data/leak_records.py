@@ -38,7 +38,7 @@ class Record:
         pool: of the pool; None where it is the training split.
         copies: split -> images that are copies, byte for byte, of an earlier one.
         grey: split -> images without colour.
-        near: whether near-equal images were looked for.
+        near: whether near-equal images were to be looked for.
         signed: split -> its signatures; no "pool" where that is the training split.
     """
 
@@ -60,8 +60,6 @@ class Record:
         if self.pool is not None:
             of_pool = self.pool.counts()
             facts["pool"] = {key: of_pool[key] for key in ("equal", "near")}
-        if not self.near:
-            facts["near"] = None
         return facts | {"distance": perceptual.DISTANCE, "agreement": perceptual.AGREEMENT}
 
 

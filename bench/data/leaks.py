@@ -12,6 +12,8 @@ from bench.data.signatures import Images, Signatures, rows_of, signatures
 from bench.data.source import Progress
 
 PAIRS_AT_ONCE = 4096  # looked at a second time
+# More pairs than these within a hash's reach are no copies: the images are all alike, as handwritten digits are.
+MOST_PAIRS = 1_000_000
 Pairs = NDArray[np.int64]
 
 
@@ -25,6 +27,7 @@ class Leaks:
         agreement: float32, (m,): of the near ones, see `bench.data.perceptual.agreement`.
         num_images: training images that were looked at.
         num_test: test images that were.
+        looked: whether near-equal images were looked for; not where all are too much alike to tell.
     """
 
     equal: Pairs
@@ -32,12 +35,16 @@ class Leaks:
     agreement: NDArray[np.float32]
     num_images: int
     num_test: int
+    looked: bool = True
 
-    def counts(self) -> dict[str, int]:
-        """Test images with an equal image on the other side, and those with none but a near-equal one."""
+    def counts(self) -> dict[str, int | None]:
+        """Test images with an equal image on the other side, and those with none but a near-equal one.
+
+        The latter are None where nobody looked.
+        """
         equal = np.unique(self.equal[:, 1])
-        near = np.setdiff1d(self.near[:, 1], equal)
-        return {"test": self.num_test, "equal": len(equal), "near": len(near)}
+        near = len(np.setdiff1d(self.near[:, 1], equal)) if self.looked else None
+        return {"test": self.num_test, "equal": len(equal), "near": near}
 
     def images(self) -> Pairs:
         """Training images that are in a pair of either kind, sorted: what `--drop-leaks` removes."""
@@ -55,7 +62,7 @@ class Leaks:
             is_kept = np.append(kept, -1)[np.minimum(place, len(kept))] == pairs[:, 0]
             parts.append((np.stack([place, pairs[:, 1]], axis=1)[is_kept], is_kept))
         (equal, _), (near, is_near) = parts
-        return Leaks(equal, near, self.agreement[is_near], len(kept), self.num_test)
+        return Leaks(equal, near, self.agreement[is_near], len(kept), self.num_test, self.looked)
 
     def as_json(self) -> dict[str, Any]:
         """All of it."""
@@ -65,6 +72,7 @@ class Leaks:
             "agreement": [round(float(value), 4) for value in self.agreement],
             "num_images": self.num_images,
             "num_test": self.num_test,
+            "looked": self.looked,
         }
 
     @classmethod
@@ -72,7 +80,9 @@ class Leaks:
         """What `as_json` gave."""
         equal, near = (np.array(kept[key], np.int64).reshape(-1, 2) for key in ("equal", "near"))
         agreement = np.array(kept["agreement"], np.float32)
-        return cls(equal, near, agreement, int(kept["num_images"]), int(kept["num_test"]))
+        return cls(
+            equal, near, agreement, int(kept["num_images"]), int(kept["num_test"]), bool(kept["looked"])
+        )
 
 
 def find(images: Images, test: Images, progress: Progress | None = None) -> Leaks:
@@ -90,7 +100,14 @@ def find(images: Images, test: Images, progress: Progress | None = None) -> Leak
 
 
 def compare(
-    images: Images, of_images: Signatures, test: Images, of_test: Signatures, near: bool = True
+    images: Images,
+    of_images: Signatures,
+    test: Images,
+    of_test: Signatures,
+    near: bool = True,
+    *,
+    distance: int = perceptual.DISTANCE,
+    agreement: float = perceptual.AGREEMENT,
 ) -> Leaks:
     """As `find`, where the signatures are there.
 
@@ -100,15 +117,18 @@ def compare(
         test: uint8, (m, 3, h, w).
         of_test: likewise.
         near: whether near-equal images are looked for.
+        distance: in bits, within which hashes are.
+        agreement: that gradients must have.
     """
     equal = equal_pairs(of_images.digests, of_test.digests)
-    if not near:
-        return Leaks(equal, equal[:0], np.empty(0, np.float32), len(images), len(test))
-    alike, agreement = _near_pairs(images, of_images, test, of_test)
+    found = _near_pairs(images, of_images, test, of_test, distance, agreement) if near else None
+    if found is None:
+        return Leaks(equal, equal[:0], np.empty(0, np.float32), len(images), len(test), looked=False)
+    alike, agreements = found
     # Of the same bytes is near too: what has been counted by itself is taken out.
     known = set(map(tuple, equal.tolist()))
     other = np.array([tuple(pair) not in known for pair in alike.tolist()], bool)
-    return Leaks(equal, alike[other], agreement[other], len(images), len(test))
+    return Leaks(equal, alike[other], agreements[other], len(images), len(test))
 
 
 def equal_pairs(digests: NDArray[np.uint64], test: NDArray[np.uint64]) -> Pairs:
@@ -132,16 +152,26 @@ def copies_within(digests: NDArray[np.uint64]) -> int:
 
 
 def _near_pairs(
-    images: Images, of_images: Signatures, test: Images, of_test: Signatures
-) -> tuple[Pairs, NDArray[np.float32]]:
+    images: Images,
+    of_images: Signatures,
+    test: Images,
+    of_test: Signatures,
+    distance: int,
+    least: float,
+) -> tuple[Pairs, NDArray[np.float32]] | None:
+    """Pairs and their agreement; None where so many are within reach that it says nothing."""
+    reached = 0
     shown, tested = np.flatnonzero(~of_images.blank), np.flatnonzero(~of_test.blank)
     found = [(np.empty((0, 2), np.int64), np.empty(0, np.float32))]
-    for i, j in perceptual.within(of_images.hashes[shown], of_test.hashes[tested]):
+    for i, j in perceptual.within(of_images.hashes[shown], of_test.hashes[tested], distance):
+        reached += len(i)
+        if reached > MOST_PAIRS:
+            return None
         for start in range(0, len(i), PAIRS_AT_ONCE):
             part = slice(start, start + PAIRS_AT_ONCE)
             rows, columns = shown[i[part]], tested[j[part]]
             alike = perceptual.agreement(_small(images, rows), _small(test, columns))
-            near = alike >= perceptual.AGREEMENT
+            near = alike >= least
             found.append((np.stack([rows, columns], axis=1)[near], alike[near]))
     pairs, agreement = (np.concatenate(part) for part in zip(*found, strict=True))
     return pairs, agreement

@@ -85,7 +85,7 @@ def _line(title: str, dataset: Mapping[str, Any], leaks: Any) -> str:
         name = typed_name(dataset)
         return (
             f"{title}: whether test images are also in the training split was not checked"
-            f" (`bench data verify {name}` does)."
+            f" (bench data verify {name} does)."
         )
     if dataset.get(DROP_LEAKS):
         dropped = leaks.get("dropped") or {}
