@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.cli import main
-from bench.data import compressed, leak_records, registry, verify
+from bench.data import leak_records, registry, verify, whole
 from tests import official_trees
 from tests.photographs import photographs, save_tree
 
@@ -111,7 +111,7 @@ def test_what_cannot_be_verified_is_said_in_a_line(words, says, capsys, monkeypa
 
 def test_images_that_stay_compressed_are_looked_at_too(tree, capsys, monkeypatch):
     expected = facts_of(capsys)
-    for module in (compressed, verify):
+    for module in (verify, whole):
         monkeypatch.setattr(module, "stays_compressed", lambda *_: True)
     (tree / "own/train/dog/019.png").write_bytes(b"broken")
     facts = facts_of(capsys, code=1)

@@ -83,21 +83,22 @@ def refuse_shared(pool: str, probed: str, root: Path | None, skip_corrupt: bool 
         DataError: it does; says how many, the first one and what removes them.
     """
     from bench.data import registry
+    from bench.data.whole import recorded, whole
 
     plain, other = split_dropped(pool)
     where = located_name(whole_name(probed), root)
     if other and located_name(other, root) == where:
         return
-    data, _, _ = registry.whole(pool, root, skip_corrupt)
+    data, _, _ = whole(pool, root, skip_corrupt)
     rows = _rows(data.pool, split_fraction(plain)[1])
     if located_name(whole_name(pool), root) == where:
         rows = rows[data.pool.labels[rows] < 0]
     if not len(rows):
         return
-    tested, _, _ = registry.whole(probed, root, skip_corrupt)
+    tested, _, _ = whole(probed, root, skip_corrupt)
     if data.pool.images.shape[1:] == tested.test.images.shape[1:]:
-        _, found = registry.recorded(pool, root, skip_corrupt)
-        _, of_tested = registry.recorded(probed, root, skip_corrupt)
+        _, found = recorded(pool, root, skip_corrupt)
+        _, of_tested = recorded(probed, root, skip_corrupt)
         pairs = equal_pairs(found.of_pool.digests[rows], of_tested.signed["test"].digests).tolist()
         what = "byte for byte"
     else:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.data import perceptual
 from bench.data.leaks import compare
-from bench.data.registry import recorded
+from bench.data.whole import recorded
 from bench.errors import DataError
 
 JUDGMENTS = ("exact", "near", "very similar")

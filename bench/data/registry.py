@@ -24,7 +24,6 @@ from models import plugins
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
-    from bench.data.leak_records import Record
 
 __all__ = [
     "DATASETS",
@@ -36,9 +35,7 @@ __all__ = [
     "load",
     "locate",
     "open_prefixes",
-    "recorded",
     "spec",
-    "whole",
 ]
 
 
@@ -166,41 +163,11 @@ def load(
         DataError: it is missing, incomplete or broken, or its arrays can be kept nowhere.
     """
     from bench.data.guards import guarded
+    from bench.data.whole import recorded, whole
 
     data, row, entry = whole(name, root, skip_corrupt, min_side, progress, waiting)
     other = split_dropped(name)[1]
     return guarded(data, name, row, entry, recorded(other, root, skip_corrupt) if other else None)
-
-
-def recorded(name: str, root: Path | None, skip_corrupt: bool = False) -> "tuple[Dataset, Record]":
-    """A whole data set and what is known of its leaks, which is looked for if nobody has; see `load`."""
-    from bench.data.leak_records import look
-
-    data, row, entry = whole(name, root, skip_corrupt)
-    return data, look(data, entry, row.near_equal)
-
-
-def whole(
-    name: str,
-    root: Path | None,
-    skip_corrupt: bool = False,
-    min_side: int = MIN_SIDE,
-    progress: Progress | None = None,
-    waiting: Callable[[], None] = lambda: None,
-) -> "tuple[Dataset, DatasetSpec, Path | None]":
-    """A data set without its fraction, its row, and the folder of its prepared arrays; see `load`."""
-    from bench.data.compressed import open_compressed, stays_compressed
-    from bench.data.leak_records import entry_of
-    from bench.data.prepare import prepared
-
-    row = spec(whole_name(name))
-    root = None if root is None else Path(root).absolute()
-    source = _find(row, root)
-    if source.layout is not None and stays_compressed(row, len(source.list_files())):
-        data = open_compressed(row, source, root, skip_corrupt, progress)
-    else:
-        data = prepared(row, source, root, skip_corrupt, min_side, progress, waiting)
-    return data, row, entry_of(row, source, root, data)
 
 
 def describe(name: str, root: Path | None) -> dict[str, Any]:
