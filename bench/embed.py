@@ -17,6 +17,8 @@ from bench.data.batches import Pixels, Scale
 from bench.errors import RecordError, UsageError
 from bench.given import Given
 from bench.heads import freeze_index
+from bench.launch.control import RunOptions
+from bench.loop import prepare_device
 from bench.records import Run
 from bench.taking import fill
 from models.backbones import Backbone, point_names
@@ -67,7 +69,11 @@ class Embedder:
             place = slice(begin, min(begin + CHUNK, len(split)))
             part = Split(np.asarray(split.images[place]), split.labels[place])
             index = torch.arange(len(part), device=device)
-            with torch.no_grad():
+            # As `bench.evaluate` computes them; a context about the loop would hold for the caller's code too.
+            flags = torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            )
+            with torch.no_grad(), flags:
                 maps: Tensor = self.backbone(Pixels(part, device, self.scale).batch(index)[0], 0, stages)
             features = maps.mean((2, 3)) if self.shape == "pooled" else maps.flatten(1)
             rows = np.arange(place.start, place.stop, dtype=np.int64)
@@ -107,6 +113,7 @@ def of_random(name: str, seed: int, point: str | None, scale: Scale, shape: Shap
 def _frozen(
     backbone: Backbone, point: str | None, scale: Scale, shape: Shape, weights: str, device: str
 ) -> Embedder:
+    prepare_device(device, RunOptions())
     point = point or point_names(backbone.taps)[-1]
     if point == "none":
         raise UsageError("--freeze none: features are the output of a stage")

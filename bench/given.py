@@ -5,6 +5,7 @@ scale of their input; a path never does.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from bench.exported.folder import Described, read_folder
 TIMM = "timm"
 # By which name a path of them goes in `RunOptions.weights`.
 KEY = "backbone"
+# Arguments of timm's that change no feature of a network whose weights are given and that has no head.
+_HARMLESS = ("dynamic_img_size", "zero_init_last", "num_classes", "drop_rate", "drop_path_rate")
 FILES = (".safetensors", ".pth", ".pt", ".bin")
 
 
@@ -106,13 +109,19 @@ def _of_folder(path: Path, backbone: str | None) -> Given:
     name = _backbone_of(found)
     if backbone not in (None, name):
         raise UsageError(f"{path} holds a {name}, and --backbone is {backbone}")
-    origin = f"run {found.own['run'][:8]}: {found.own['label']}" if _ours(found) else "file"
+    # It enters an identity and the lines of tables, whoever has edited it.
+    origin = f"run {found.own['run'][:8]}: {_line(found.own['label'])}" if _ours(found) else "file"
     return Given(name, origin, _hash(found.weights), scale_of(found.mean, found.std, str(path)), str(path),
                  str(found.weights))  # fmt: skip
 
 
 def _ours(found: Described) -> bool:
-    return all(isinstance(found.own.get(key), str) for key in ("run", "label", "backbone"))
+    named = all(isinstance(found.own.get(key), str) for key in ("run", "label", "backbone"))
+    return named and re.fullmatch("[0-9a-f]{16}", found.own["run"]) is not None
+
+
+def _line(text: str) -> str:
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _backbone_of(found: Described) -> str:
@@ -123,16 +132,16 @@ def _backbone_of(found: Described) -> str:
     """
     from models.backbones import TIMM_MODELS
 
+    given = {key: value for key, value in found.model_args.items() if key not in _HARMLESS}
+    strange = sorted(given)
     for name, (architecture, args) in TIMM_MODELS.items():
-        same = all(
-            found.model_args.get(key) == value for key, value in args.items() if key != "zero_init_last"
-        )
-        if found.architecture == architecture and same:
+        wanted = {key: value for key, value in args.items() if key not in _HARMLESS}
+        if found.architecture != architecture or any(given.get(key) != wanted[key] for key in wanted):
+            continue
+        # Weights fit whatever lies between them: another activation, stride or padding is another network.
+        if given == wanted:
             return name
-    strange = sorted(
-        set(found.model_args)
-        - {"dynamic_img_size", "zero_init_last", "num_classes", "drop_rate", "drop_path_rate"}
-    )
+        strange = sorted(given.keys() - wanted.keys())
     if strange:
         raise UsageError(
             f"{found.path}: its {found.architecture} was built with {strange[0]}={found.model_args[strange[0]]},"
@@ -152,8 +161,10 @@ def scale_of(mean: Any, std: Any, what: str) -> str | None:
     if mean is None or std is None:
         return None
     for name, known in MEAN_STD.items():
-        pairs = zip((*known[0], *known[1]), (*mean, *std), strict=True)
-        if all(abs(a - b) < 1e-6 for a, b in pairs):
+        pairs = ((known[0], mean), (known[1], std))
+        if all(
+            len(a) == len(b) and all(abs(x - y) < 1e-6 for x, y in zip(a, b, strict=True)) for a, b in pairs
+        ):
             return name
     raise UsageError(f"{what}: no input scale here has its mean {tuple(mean)} and deviation {tuple(std)}")
 

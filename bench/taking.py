@@ -7,11 +7,10 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from bench.build import build_backbone
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.evaluations.weights import sha256_of
 from bench.given import KEY, TIMM, Given
 from bench.launch.control import RunOptions
@@ -19,6 +18,7 @@ from models.backbones import Backbone, timm_model
 
 # What whole methods and wrappers put before timm's names.
 _PREFIX = re.compile(r"^(?:backbone\.net\.|module\.|_orig_mod\.|model\.|net\.)")
+_COUNT = ".num_batches_tracked"
 
 
 def check(given: Given) -> None:
@@ -52,15 +52,21 @@ def take(backbone: Backbone, config: Mapping[str, Any], options: RunOptions) -> 
 def fill(backbone: Backbone, origin: str, path: Path) -> None:
     """Copy the tensors of a file into a backbone, every one of it.
 
+    But for batch norm's counts of batches, which older files lack and nothing here reads: they stay at 0.
+
     Raises:
         UsageError: they cannot be read, or do not fit.
     """
     try:
         found = _by_timm(origin, path) if origin.startswith(TIMM + " ") else _plain(backbone.name, path)
-    except (OSError, RuntimeError, SafetensorError, KeyError, ValueError, TypeError, EOFError) as error:
+    except BenchError:
+        raise
+    except Exception as error:
+        # A broken file fails anywhere in the readers of zip archives, of pickles and of safetensors.
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UsageError(f"{path} cannot be read as weights of {backbone.name}: {lines[0]}") from None
     own = backbone.net.state_dict()
+    found = {**{name: tensor for name, tensor in own.items() if name.endswith(_COUNT)}, **found}
     for name, tensor in own.items():
         if name not in found:
             raise UsageError(f"{path} has no {name!r}, which a {backbone.name} needs")
@@ -86,13 +92,16 @@ def _plain(name: str, path: Path) -> dict[str, Tensor]:
     """The tensors of a file under timm's names, without what belongs to no part of timm's network.
 
     Raises:
-        UsageError: a tensor is of no network of this name.
+        UsageError: a tensor is of no network of this name, or two have the same name without their prefixes.
     """
     tensors = timm.models.load_state_dict(str(path), weights_only=True)
     found = {}
-    for key, tensor in tensors.items():
+    for typed, tensor in tensors.items():
+        key = typed
         while (bare := _PREFIX.sub("", key)) != key:
             key = bare
+        if key in found:
+            raise UsageError(f"{path} has {key!r} twice, once as {typed!r}: which one is meant is not known")
         if isinstance(tensor, Tensor):
             found[key] = tensor
     architecture, args = timm_model(name)

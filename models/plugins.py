@@ -18,7 +18,8 @@ from typing import Any, Protocol, TypeVar
 GROUPS = ("bench.methods", "bench.datasets", "bench.evaluations", "bench.backbones")
 # What a command line takes apart, or what has a meaning of its own there, is no name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-RESERVED = ("all", "none", "pretrain", "probe")
+# So `given` is no method of a comparison (`models.registry.GIVEN`), `folder:` and `timm:` are followed by a path.
+RESERVED = ("all", "none", "pretrain", "probe", "given", "folder", "timm")
 
 
 class Row(Protocol):
@@ -161,10 +162,20 @@ def _noting(group: str, name: str, package: Package) -> Iterator[None]:
     """Whatever a stranger's module raises is put on record; it must not end a command that does not need it."""
     try:
         yield
-    except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        # Not all that libraries raise is an Exception, such as pytest's Skipped.
+        text = _text_of(error)
         reason = text if type(error) is ValueError else f"{type(error).__name__}: {text}".removesuffix(": ")
         BROKEN[group, name, package.name] = Broken(group, name, package, reason)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())
+    except Exception:
+        return ""
 
 
 def _rows_of(value: Any, kind: type[RowT]) -> Iterable[RowT]:

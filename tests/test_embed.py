@@ -177,3 +177,18 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert says in err
     assert not list(tmp_path.iterdir())
+
+
+def test_features_are_computed_in_the_precision_of_a_probe_and_what_the_caller_chose_is_back(monkeypatch):
+    class Watched(torch.nn.Module):
+        def forward(self, x):
+            seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic))
+            return x
+
+    seen = []
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
+        embedder = embed.of_random("resnet9", 0, None, "imagenet", "pooled", "cpu")
+        embedder.backbone.register_forward_pre_hook(lambda net, x: Watched()(x))
+        next(embedder.rows("test", datasets.load("digits@2%", None).test, "cpu"))
+        assert torch.backends.cudnn.benchmark
+    assert seen == [(False, True)]

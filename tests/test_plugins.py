@@ -269,3 +269,22 @@ def test_the_entry_points_are_looked_for_once(installed, monkeypatch):
     bench_plugins.load()
     bench_plugins.load()
     assert len(looked) == 1
+
+
+@pytest.mark.parametrize("name", ["given", "folder", "timm", "all"])
+def test_a_name_that_means_something_else_here_is_not_a_package_s(installed, capsys, name):
+    with (installed.folder / "mine_rows.py").open("a") as file:
+        file.write(f"RESERVED = MethodSpec({name!r}, 'Mine', 'mine_rows:Mine', Settings, labels=True)\n")
+    installed.add(methods="mine = mine_rows:RESERVED")
+    _, out, err = bench(capsys, "list", "methods")
+    assert f"cannot be used: {name!r} is no name" in err
+    assert "Mine" not in out
+
+
+def test_whatever_a_module_raises_is_one_warning(installed, capsys):
+    (installed.folder / "mine_exit.py").write_text(
+        "class Own(BaseException):\n    def __str__(self): raise RuntimeError('no text')\nraise Own"
+    )
+    installed.add(methods="leaves = mine_exit:ROW")
+    code, _, err = bench(capsys, "list", "methods")
+    assert (code, err.count("cannot be used: Own\n")) == (0, 1)

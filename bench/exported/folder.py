@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ def read_folder(folder: Path) -> Described:
     """What a folder with a `config.json` of timm's says of itself.
 
     Raises:
-        UsageError: it has none that can be read, or no `model.safetensors` beside it.
+        UsageError: it has none that can be read or that timm could use, or no `model.safetensors` beside it.
     """
     try:
         row = read_json(folder / CONFIG)
@@ -114,10 +115,20 @@ def read_folder(folder: Path) -> Described:
         raise UsageError(f"{folder / CONFIG} names no architecture, so it is none of timm's")
     if not (folder / WEIGHTS).is_file():
         raise UsageError(f"{folder} has no {WEIGHTS}")
-    mean, std = (
-        tuple(map(float, v)) if isinstance(v := inner.get(key), list) else None for key in ("mean", "std")
-    )
-    return Described(folder, row["architecture"], dict(row.get("model_args") or {}), mean, std, own)
+    args = row.get("model_args") or {}
+    if not isinstance(args, dict):
+        raise UsageError(f"{folder / CONFIG}: model_args is {args!r}, not an object")
+    mean, std = (_per_channel(folder / CONFIG, key, inner.get(key)) for key in ("mean", "std"))
+    return Described(folder, row["architecture"], args, mean, std, own)
+
+
+def _per_channel(path: Path, key: str, value: Any) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    numbers = value if isinstance(value, list) else []
+    if len(numbers) != 3 or not all(type(v) in (int, float) and math.isfinite(v) for v in numbers):
+        raise UsageError(f"{path}: {key} is {value!r}, not three numbers, one a channel")
+    return tuple(map(float, numbers))
 
 
 def as_text(config: dict[str, Any]) -> str:
