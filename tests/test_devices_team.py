@@ -13,15 +13,13 @@ CELL = [
     "-m",
     "beta-vae",
     "-d",
-    "digits",
+    "digits@10%",
     "-s",
     "1",
     "--probes",
     "conv1",
     "--evaluate",
     "none",
-    "--threads",
-    "2",
 ]
 CELL += ["--set", "pretrain.epochs=1", "--set", "pretrain.epoch_images=48", "--set", "pretrain.batch_size=16"]
 CELL += ["--set", "probe.epochs=1", "--checkpoint-every", "1", "--device", "cpu"]
@@ -46,6 +44,7 @@ def ends(monkeypatch):
     assert not [line for line in words if "follow" in line], "every rank has ended"
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_leaves_a_cell_that_goes_on(ends, tmp_path, capsys):
     ends("killed")
     words = ["run", *CELL, "--results", str(tmp_path)]
