@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.cli import main
 from bench.data import compressed, registry
 from bench.data.compressed import CompressedImages, stays_compressed
 from bench.data.decode import decode
@@ -131,6 +132,7 @@ def test_broken_files_are_left_out_before_an_order_is_drawn_and_looked_for_once(
     spoil(tree / "imagenet/train" / WNIDS[1] / f"{WNIDS[1]}_2.JPEG")
     spoil(tree / "imagenet/val/ILSVRC2012_val_00000003.JPEG")
     seen: list[tuple[int, int]] = []
+    unchecked = registry.load("imagenet", tree).fingerprint
     data = registry.load("imagenet", tree, skip_corrupt=True, progress=lambda *at: seen.append(at))
     assert seen[-1] == (13, 13)
     assert len(data.corrupt) == 2
@@ -141,7 +143,24 @@ def test_broken_files_are_left_out_before_an_order_is_drawn_and_looked_for_once(
         m.setattr(compressed, "read_image", lambda *_: pytest.fail("an image was opened"))
         again = registry.load("imagenet", tree, skip_corrupt=True)
     assert (again.corrupt, again.fingerprint) == (data.corrupt, data.fingerprint)
-    assert data.fingerprint != registry.load("imagenet", tree).fingerprint
+    assert data.fingerprint != unchecked
+    # What is known to be broken is not left to be met in the middle of an epoch.
+    with pytest.raises(DataError, match=r"2 corrupt images .*--skip-corrupt"):
+        registry.load("imagenet", tree)
+
+
+def test_preparing_them_is_decoding_each_once_and_nothing_is_kept_but_what_is_broken(tree, capsys):
+    assert main(["data", "prepare", "imagenet", "--data", str(tree)]) == 0
+    out, err = capsys.readouterr()
+    assert "13 files decoded" in out
+    assert "decoding 13 files" in err
+    assert main(["data", "prepare", "imagenet", "--data", str(tree)]) == 0
+    assert "nothing to decode" in capsys.readouterr().out
+    spoil(tree / "imagenet/val/ILSVRC2012_val_00000003.JPEG")
+    assert main(["data", "prepare", "imagenet", "--data", str(tree)]) == 2
+    assert "1 corrupt image under" in capsys.readouterr().err.splitlines()[-1]
+    assert main(["data", "prepare", "imagenet", "--data", str(tree), "--skip-corrupt"]) == 0
+    assert "1 left out" in capsys.readouterr().out
 
 
 def test_a_class_of_broken_files_alone_is_refused(tree):

@@ -30,6 +30,7 @@ def command(names: tuple[str, ...], root: Path | None, skip_corrupt: bool, as_js
     """Decode data sets ahead of runs, with all cores, into arrays that several processes map at once.
 
     Killed at any moment, it goes on where it was: type the same line again. What is prepared is not decoded again.
+    Of a data set that stays compressed every file is decoded once, to find those that are broken.
 
     \b
     bench data prepare places205 --data /data
@@ -60,6 +61,10 @@ def prepare(name: str, root: Path | None, skip_corrupt: bool) -> dict[str, Any]:
         click.echo(f"{name}: another process prepares it; waiting until it is done", err=True)
 
     with _Shown(name) as shown:
+        compressed = datasets.is_compressed(name, root)
+        if compressed:
+            # Nothing is kept but which files are broken, so that a run is not the one to find out.
+            datasets.load(name, root, skip_corrupt=True, min_side=1, progress=shown)
         # Whether images are large enough is a question of the backbone, which a run knows.
         data = datasets.load(name, root, skip_corrupt, min_side=1, progress=shown, waiting=waiting)
     part = split_fraction(name)[1] is not None
@@ -68,6 +73,7 @@ def prepare(name: str, root: Path | None, skip_corrupt: bool) -> dict[str, Any]:
     each = np.bincount(data.train.labels[data.train.labels >= 0], minlength=len(data.classes))
     return {
         "name": name,
+        "compressed": compressed,
         "decoded": shown.decoded,
         "seconds": time.monotonic() - begun,
         "path": None if entry is None else str(entry.path),
@@ -91,6 +97,7 @@ def _words(fact: dict[str, Any]) -> list[str]:
     pool = f", {fact['pool']:,} to pretrain on" if fact["pool"] != fact["train"] else ""
     took = f"{fact['decoded']:,} files decoded in {duration(fact['seconds'])}"
     kept = f"{fact['path']} ({fact['bytes'] / 1e6:,.1f} MB)" if fact["path"] else "no folder"
+    kept = "nothing but which files are broken" if fact["compressed"] else kept
     lines = [
         f"{fact['name']}: {took if fact['decoded'] else 'nothing to decode'}",
         f"  kept in      {kept}",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.arrays import Dataset, Split
-from bench.data.decode import Layout, failure, read_image
+from bench.data.decode import Layout, failure, read_image, refusal
 from bench.data.prepare import cache_folders
 from bench.data.source import DatasetSpec, File, Progress, Source
 from bench.errors import DataError
@@ -125,13 +125,18 @@ def open_compressed(
         progress: called with (files done, files in all) meanwhile.
 
     Raises:
+        CorruptImages: files are known to be broken, and may not be left out.
         DataError: files are not there, or a class is without an image.
     """
     assert source.layout is not None
     layout, files = source.layout(), source.list_files()
-    broken: frozenset[str] = frozenset()
+    name = _broken_name(spec, source, files)
+    broken = frozenset(_known_broken(name, root) or ())
     if skip_corrupt:
-        broken = frozenset(_broken(spec, layout, source, files, root, progress))
+        broken = frozenset(_broken(spec, layout, name, root, progress))
+    elif broken:
+        # Found by an earlier look at every file: better said now than in the middle of an epoch.
+        raise refusal(spec.name, layout.where, sorted(broken))
 
     train = [(path, label) for path, label in layout.train if path not in broken]
     test = [(path, label) for path, label in layout.test if path not in broken]
@@ -172,23 +177,28 @@ def _fingerprint(spec: DatasetSpec, layout: Layout, files: Sequence[File], split
     return digest.hexdigest()
 
 
-def _broken(
-    spec: DatasetSpec,
-    layout: Layout,
-    source: Source,
-    files: Sequence[File],
-    root: Path | None,
-    progress: Progress | None,
-) -> list[str]:
-    """Paths of the files that cannot be decoded. Found by decoding each once, and kept where arrays would be."""
+def _broken_name(spec: DatasetSpec, source: Source, files: Sequence[File]) -> str:
+    """Of the file that says which files are broken; another where one of them has changed."""
     key = hashlib.sha256(json.dumps([str(source.where), spec.version, list(files)]).encode()).hexdigest()
-    name = f"{spec.name.partition(':')[0]}-{key[:16]}.corrupt.json"
-    folders = cache_folders(root)
-    for folder in folders:
+    return f"{spec.name.partition(':')[0]}-{key[:16]}.corrupt.json"
+
+
+def _known_broken(name: str, root: Path | None) -> list[str] | None:
+    for folder in cache_folders(root):
         try:
             return list(json.loads((folder / name).read_text()))
         except (OSError, ValueError):
             continue
+    return None
+
+
+def _broken(
+    spec: DatasetSpec, layout: Layout, name: str, root: Path | None, progress: Progress | None
+) -> list[str]:
+    """Paths of the files that cannot be decoded. Found by decoding each once, and kept where arrays would be."""
+    known = _known_broken(name, root)
+    if known is not None:
+        return known
     every = [*(path for path, _ in (*layout.train, *layout.test)), *layout.unlabelled]
 
     def work(i: int) -> str | None:
@@ -197,12 +207,14 @@ def _broken(
         )
 
     found = []
+    if progress is not None:
+        progress(0, len(every))
     for i, why in enumerate(on_all_cores(work, len(every))):
         if why is not None:
             found.append(every[i])
         if progress is not None and (i % 256 == 255 or i + 1 == len(every)):
             progress(i + 1, len(every))
-    for folder in folders:
+    for folder in cache_folders(root):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_bytes(folder / name, json.dumps(sorted(found)).encode())

@@ -258,7 +258,12 @@ def label_layout(name: str, layout: Layout, failures: Mapping[int, str], skip_co
     """
     paths, num_pool = layout.paths(), len(layout.train) + len(layout.unlabelled)
     if failures and not skip_corrupt:
-        raise _refusal(name, layout.where, paths, failures)
+        raise refusal(
+            name,
+            layout.where,
+            [paths[i] for i in sorted(failures)],
+            {paths[i]: failures[i] for i in failures},
+        )
     kept = _others(len(paths), failures)
     labels = np.array([label for _, label in layout.train] + [-1] * len(layout.unlabelled), np.int64)
     test_labels = np.array([label for _, label in layout.test], np.int64)
@@ -285,11 +290,22 @@ class CorruptImages(DataError):
     """Files cannot be decoded, and nobody said that they may be left out."""
 
 
-def _refusal(name: str, where: Path, paths: Sequence[str], failures: Mapping[int, str]) -> CorruptImages:
-    shown = [f"{paths[i]} ({failures[i].replace(str(where) + '/', '')})" for i in sorted(failures)[:3]]
-    more = f" and {len(failures) - 3} more" if len(failures) > 3 else ""
-    plural = "s" if len(failures) > 1 else ""
+def refusal(
+    name: str, where: Path, broken: Sequence[str], why: Mapping[str, str] | None = None
+) -> CorruptImages:
+    """That files are broken, the first of them by name.
+
+    Args:
+        name: of the data set.
+        where: folder that the paths are relative to.
+        broken: their paths.
+        why: of a path, where that is known.
+    """
+    reasons = {path: f" ({text.replace(f'{where}/', '')})" for path, text in (why or {}).items()}
+    shown = [f"{path}{reasons.get(path, '')}" for path in broken[:3]]
+    more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
+    plural = "s" if len(broken) > 1 else ""
     return CorruptImages(
-        f"{name}: {len(failures)} corrupt image{plural} under {where}: {', '.join(shown)}{more};"
+        f"{name}: {len(broken)} corrupt image{plural} under {where}: {', '.join(shown)}{more};"
         " mend or remove them, or leave them out with --skip-corrupt"
     )

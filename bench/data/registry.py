@@ -170,6 +170,22 @@ def load(
     return guarded(data, name, row, entry, recorded(other, root, skip_corrupt) if other else None)
 
 
+def is_compressed(name: str, root: Path | None) -> bool:
+    """Whether a data set's images are decoded when they are asked for; see `bench.data.compressed`.
+
+    Raises:
+        UsageError: no such data set.
+        DataError: it is missing or incomplete.
+    """
+    return _compressed(spec(whole_name(name)), find(name, root))
+
+
+def _compressed(row: DatasetSpec, source: Source) -> bool:
+    from bench.data.compressed import stays_compressed
+
+    return source.layout is not None and stays_compressed(row, len(source.list_files()))
+
+
 def describe(name: str, root: Path | None) -> dict[str, Any]:
     """Facts of a data set and whether it is there, for listings; never raises DataError."""
     row = spec(name)
