@@ -56,8 +56,28 @@ def test_a_part_of_the_training_images_has_its_own_leaks(planted):
 
 def test_images_on_which_nothing_is_to_be_seen_are_not_near_equal():
     black, white = np.zeros((2, 3, 32, 32), np.uint8), np.full((2, 3, 32, 32), 255, np.uint8)
-    white[0, :, 3, 3] = 254
+    # The same faint speck on two grounds: a hash, and gradients, of next to nothing.
+    black[1, :, 3:5, 3], white[1, :, 3:5, 3] = 1, 256 - 1
+    white[1] -= 1
+    white[1, :, 3:5, 3] = 255
     assert leaks.find(black, white).counts() == {"test": 2, "equal": 0, "near": 0}
+
+
+def test_what_has_one_hash_and_other_details_is_not_near_equal():
+    draw = np.random.default_rng(0)
+    coarse = draw.integers(60, 196, (1, 1, 8, 8)).repeat(4, 2).repeat(4, 3)
+    # Signs that alternate are high frequencies, of which the hash knows nothing.
+    signs = np.where(np.indices((32, 32)).sum(0) % 2, 1, -1)
+    one, other = (coarse + 50 * signs * which for which in (1, -1))
+    one, other = (image.repeat(3, 1).astype(np.uint8) for image in (one, other))
+    hashes = [perceptual.hashes(perceptual.luminance(image))[0] for image in (one, other)]
+    assert np.bitwise_count(hashes[0] ^ hashes[1]) <= perceptual.DISTANCE
+    assert leaks.find(one, other).counts() == {"test": 1, "equal": 0, "near": 0}
+
+
+def test_digests_that_agree_in_half_of_their_bits_are_not_equal():
+    digests = np.array([[1, 2], [1, 3], [4, 2]], np.uint64)
+    assert leaks.equal_pairs(digests, np.array([[1, 3], [4, 3]], np.uint64)).tolist() == [[1, 0]]
 
 
 def test_images_that_are_all_alike_are_not_called_copies(planted, monkeypatch):
