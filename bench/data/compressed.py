@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.arrays import Dataset, Split
-from bench.data.decode import Layout, failure, read_image, refusal
+from bench.data.corrupt import refusal
+from bench.data.decode import Layout, failure, read_image
 from bench.data.prepare import cache_folders
 from bench.data.source import DatasetSpec, File, Progress, Source
 from bench.errors import DataError

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bench.data.arrays import Decoded
+from bench.data.corrupt import refusal
 from bench.data.source import Progress
 from bench.errors import DataError
 
@@ -284,28 +285,3 @@ def _others(count: int, failed: Iterable[int]) -> NDArray[np.bool_]:
     kept = np.ones(count, bool)
     kept[list(failed)] = False
     return kept
-
-
-class CorruptImages(DataError):
-    """Files cannot be decoded, and nobody said that they may be left out."""
-
-
-def refusal(
-    name: str, where: Path, broken: Sequence[str], why: Mapping[str, str] | None = None
-) -> CorruptImages:
-    """That files are broken, the first of them by name.
-
-    Args:
-        name: of the data set.
-        where: folder that the paths are relative to.
-        broken: their paths.
-        why: of a path, where that is known.
-    """
-    reasons = {path: f" ({text.replace(f'{where}/', '')})" for path, text in (why or {}).items()}
-    shown = [f"{path}{reasons.get(path, '')}" for path in broken[:3]]
-    more = f" and {len(broken) - 3} more" if len(broken) > 3 else ""
-    plural = "s" if len(broken) > 1 else ""
-    return CorruptImages(
-        f"{name}: {len(broken)} corrupt image{plural} under {where}: {', '.join(shown)}{more};"
-        " mend or remove them, or leave them out with --skip-corrupt"
-    )

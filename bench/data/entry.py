@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data.arrays import Decoded
-from bench.data.decode import CorruptImages
+from bench.data.corrupt import CorruptImages
 from bench.data.locks import held_elsewhere, remove_left_locks
 from bench.data.partial import JOURNAL
 from bench.data.source import DatasetSpec, File, Source
