@@ -34,6 +34,7 @@ class Given:
         scale: of their input, see `bench.protocols.TrainSettings`; None where the file does not say.
         typed: by what they were named; a path is absolute.
         path: of the file, absolute.
+        labels: the data set whose labels they have learned from, where a run of ours says so.
     """
 
     backbone: str
@@ -42,11 +43,13 @@ class Given:
     scale: str | None
     typed: str
     path: str
+    labels: str | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """What of them enters a configuration."""
-        return {"origin": self.origin, "sha256": self.sha256, "scale": self.scale}
+        labels = {"labels": self.labels} if self.labels else {}
+        return {"origin": self.origin, "sha256": self.sha256, "scale": self.scale, **labels}
 
     @property
     def weights(self) -> Weights:
@@ -111,8 +114,9 @@ def _of_folder(path: Path, backbone: str | None) -> Given:
         raise UsageError(f"{path} holds a {name}, and --backbone is {backbone}")
     # It enters an identity and the lines of tables, whoever has edited it.
     origin = f"run {found.own['run'][:8]}: {_line(found.own['label'])}" if _ours(found) else "file"
+    labels = found.own.get("labels") if _ours(found) else None
     return Given(name, origin, _hash(found.weights), scale_of(found.mean, found.std, str(path)), str(path),
-                 str(found.weights))  # fmt: skip
+                 str(found.weights), _line(labels) if isinstance(labels, str) else None)  # fmt: skip
 
 
 def _ours(found: Described) -> bool:

@@ -62,7 +62,7 @@ def used(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     rows: list[tuple[str, str, str]] = [("methods", str(pretrain["method"]), "")]
     if (method := methods.METHODS.get(rows[0][1])) is not None:
         rows = [("methods", method.name, method.target)]
-    for name in {str(config["dataset"]["name"]), str(pretrain["dataset"]["name"])}:
+    for name in {str(one["dataset"]["name"]).partition(":")[0] for one in (config, pretrain)}:
         if (dataset := datasets.DATASETS.get(name)) is not None:
             rows.append(("datasets", name, dataset.loader))
     if (evaluation := evaluations.EVALUATIONS.get(str(config.get("evaluation")))) is not None:

@@ -18,6 +18,7 @@ from models.backbones import Backbone, timm_model
 
 # What whole methods and wrappers put before timm's names.
 _PREFIX = re.compile(r"^(?:backbone\.net\.|module\.|_orig_mod\.|model\.|net\.)")
+_OWN = "backbone.net."
 _COUNT = ".num_batches_tracked"
 
 
@@ -95,8 +96,10 @@ def _plain(name: str, path: Path) -> dict[str, Tensor]:
         UsageError: a tensor is of no network of this name, or two have the same name without their prefixes.
     """
     tensors = timm.models.load_state_dict(str(path), weights_only=True)
+    # A run's own file has its whole method; a head beside the backbone is no part of it.
+    own = {key: tensor for key, tensor in tensors.items() if key.startswith(_OWN)}
     found = {}
-    for typed, tensor in tensors.items():
+    for typed, tensor in (own or tensors).items():
         key = typed
         while (bare := _PREFIX.sub("", key)) != key:
             key = bare

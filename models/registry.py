@@ -175,11 +175,11 @@ def resolve_config(name: str, dataset: str = "", protocol: str = "paper", **over
     row = spec(name)
     known = {f.name for f in dataclasses.fields(row.config_cls)}
     layout = dataset.partition(":")[0]
-    own = DATASET_SETTINGS.get(layout, {}), PROTOCOL_SETTINGS[protocol]
-    if not any(cls.__module__ == configs.__name__ for cls in row.config_cls.__mro__):
-        # What is said here of this project's settings says nothing of a field by the same name elsewhere.
-        own = ()
-    layers = (row.options, *own, row.dataset_settings.get(layout, {}))
+    # What a data set changes in this project's settings says nothing of a field by the same name elsewhere.
+    # A protocol is one for all methods: a field of these names means the same in each.
+    ours = any(cls.__module__ == configs.__name__ for cls in row.config_cls.__mro__)
+    own = DATASET_SETTINGS.get(layout, {}) if ours else {}
+    layers = (row.options, own, PROTOCOL_SETTINGS[protocol], row.dataset_settings.get(layout, {}))
     settings = {k: v for layer in layers for k, v in layer.items() if k in known}
     unknown = set(overrides) - set(setting_names(name))
     if unknown:

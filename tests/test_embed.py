@@ -166,6 +166,11 @@ def test_what_fails_on_the_way_leaves_no_file_and_what_was_there(
         (["RUN", "--to", "a.npy", "-d", "digit"], "did you mean 'digits'"),
         (["random digits@10% seed 1 conv1", "--to", "a.npy"], "trained stages of its own"),
         (["--to", "a.npy", "--backbone-from", "timm:resnet1"], "unknown backbone 'resnet1'"),
+        (
+            ["--to", "a.npy", "--backbone-from", "timm:resnet18", "--backbone", "resnet9"],
+            "--backbone is for a file",
+        ),
+        (["--to", "a.npy", "--backbone-from", "timm"], "needs the name of a network"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(

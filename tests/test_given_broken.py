@@ -107,3 +107,11 @@ def test_a_name_that_is_there_twice_is_refused_rather_than_the_last_one_taken(st
     save_file(twice, tmp_path / "a.safetensors")
     with pytest.raises(UsageError, match=r"has 'conv1.weight' twice, once as '(model\.)?conv1.weight'"):
         fill(build_backbone("resnet9", 0), "file", tmp_path / "a.safetensors")
+
+
+def test_a_run_s_own_file_is_read_whatever_its_method_has_beside_the_backbone(state, tmp_path):
+    whole = {f"backbone.net.{name}": tensor for name, tensor in state.items()}
+    save_file({**whole, "classifier.bias": torch.zeros(3)}, tmp_path / "a.safetensors")
+    backbone = build_backbone("resnet9", 0)
+    fill(backbone, "file", tmp_path / "a.safetensors")
+    assert all(torch.equal(tensor, state[name]) for name, tensor in backbone.net.state_dict().items())

@@ -11,7 +11,7 @@ from bench import plugins as bench_plugins
 from bench.cli import main
 from bench.config import pretrain_config, probe_config
 from bench.data import registry as datasets
-from bench.errors import UsageError
+from bench.errors import DataError, UsageError
 from bench.evaluations import registry as evaluations
 from bench.protocols import PRESETS, preset_epochs
 from bench.selection import _facts, freeze_points
@@ -288,3 +288,23 @@ def test_whatever_a_module_raises_is_one_warning(installed, capsys):
     installed.add(methods="leaves = mine_exit:ROW")
     code, _, err = bench(capsys, "list", "methods")
     assert (code, err.count("cannot be used: Own\n")) == (0, 1)
+
+
+def test_a_data_set_with_a_path_is_known_by_its_package(installed, tmp_path):
+    with (installed.folder / "mine_rows.py").open("a") as file:
+        file.write("import dataclasses\nWITH_PATH = dataclasses.replace(DATA, takes_path=True)\n")
+    installed.add(datasets="specks = mine_rows:WITH_PATH")
+    with pytest.raises(DataError, match=r"its reader in mine 1\.2 raises RuntimeError: a reader that fails"):
+        datasets.find(f"specks:{tmp_path}", None)
+    options = {"image_size": 16, "flip": False, "seed": 0}
+    pretrain = pretrain_config("bigan", {"name": "specks:few", "version": 3}, **options)
+    assert bench_plugins.used(pretrain)["mine"]["version"] == "1.2"
+
+
+def test_a_protocol_is_one_for_all_methods(installed):
+    with (installed.folder / "mine_rows.py").open("a") as file:
+        file.write("@dataclass(frozen=True)\nclass Annealed:\n    annealing: str = 'linear'\n")
+        file.write("ANNEALED = MethodSpec('mine', 'Mine', 'mine_rows:Mine', Annealed)\n")
+    installed.add(methods="mine = mine_rows:ANNEALED")
+    assert methods.resolve_config("mine", protocol="reference").annealing == "compounded"
+    assert methods.resolve_config("mine", protocol="paper").annealing == "linear"

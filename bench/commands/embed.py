@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from bench import plugins
 from bench.commands.options import data_option, json_option, results_option, user_path
-from bench.commands.weights import tried
+from bench.commands.weights import tried, untrained
 from bench.config import own_scale
 from bench.data import registry as datasets
 from bench.embedded import check_target, write
 from bench.errors import UsageError, choice_error
 from bench.files import dumps
-from bench.given import TIMM, Given, look_up
+from bench.given import Given, look_up
 from bench.launch.device import DEVICES, resolve_device
 from bench.named import named_run
 from bench.packed.scrub import command as scrubbed
@@ -84,20 +85,18 @@ def command(**given: Any) -> int:
 def _source(given: dict[str, Any]) -> tuple[Run | None, Given | None, str, Any]:
     """The pretraining or the weights, None of both for random ones; name of the network, and scale of its input."""
     if given["name"] is not None:
-        from bench.exported.write import input_scale, pretraining_of
+        plugins.load()
+        from bench.exported.write import pretraining_of, seen_scale
 
         if given["pretrained"] or given["backbone"]:
             raise UsageError("--pretrained and --backbone are for --backbone-from: a run has its own")
         results = user_path(given["results"]) or given["results"]
         chosen = named_run(results, given["name"])
         run = pretraining_of(chosen, results)
-        own = chosen.config.get("probe") or chosen.config.get("evaluate") or {}
-        return run, None, run.config["backbone"], own.get("scale") or input_scale(run.config)
-    source = given["source"]
-    named = source.removeprefix(f"{TIMM}:")
-    if named != source and "." not in named and not given["pretrained"]:
+        return run, None, run.config["backbone"], seen_scale(chosen, run, results)
+    if (named := untrained(given)) is not None:
         return None, None, named, TrainSettings.scale
-    found = tried(look_up(source, given["backbone"]))
+    found = tried(look_up(given["source"], given["backbone"]))
     return (
         None,
         found,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from bench import plugins
 from bench.commands.options import json_option, results_option, user_path
 from bench.errors import UsageError
 from bench.exported.folder import check_target
@@ -43,6 +44,7 @@ def command(name: str, to: Path, force: bool, licence: str, results: Path, as_js
             f"--license {licence}: a licence's name is letters, digits and .+-, such as apache-2.0"
         )
     results, to = user_path(results) or results, user_path(to) or to
+    plugins.load()
     run = named_run(results, name)
     check_target(to, force)
     from bench.exported.write import export

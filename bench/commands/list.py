@@ -175,6 +175,7 @@ def list_backbones(everything: bool, as_json: bool) -> None:
 @json_option
 def list_runs(results: Path, as_json: bool) -> None:
     """What was run, and how it ended."""
+    plugins.load()
     facts = []
     for run in load_runs(user_path(results) or results):
         error = run.status.get("error") if run.result is None else None

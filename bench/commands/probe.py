@@ -7,10 +7,9 @@ import click
 
 from bench.commands import run
 from bench.commands.selected import select_cells
-from bench.commands.weights import tried
+from bench.commands.weights import tried, untrained
 from bench.commands.words import Voice
-from bench.errors import UsageError
-from bench.given import KEY, TIMM, look_up
+from bench.given import KEY, look_up
 from bench.plan import Selection
 from bench.selection import freeze_points
 from bench.studies.load import DEFAULT
@@ -67,26 +66,13 @@ def _selection(given: dict[str, Any], say: Voice) -> Selection:
     Raises:
         UsageError: it cannot be had, or the options contradict one another.
     """
-    source, backbone = given["source"], given["backbone"]
-    named = source.removeprefix(f"{TIMM}:")
-    of_timm = named != source
-    if source == TIMM or not named:
-        raise UsageError(
-            "--backbone-from timm:NAME needs the name of a network: `bench list backbones --all`"
-        )
-    if given["pretrained"] and not of_timm:
-        raise UsageError(
-            "--pretrained is for --backbone-from timm:NAME: folders and files are weights already"
-        )
-    if of_timm and backbone is not None:
-        raise UsageError("--backbone is for a file of weights: timm:NAME says which network it is")
-    if of_timm and "." not in named and not given["pretrained"]:
+    if (named := untrained(given)) is not None:
         freeze_points(named)
         given["backbone"] = named
         chosen = select_cells(given)
         say(f"backbone: {named}: random weights of the seed (timm:{named}.TAG or --pretrained are timm's)")
         return chosen
-    found = tried(look_up(source, backbone, fetch=not given["dry_run"]))
+    found = tried(look_up(given["source"], given["backbone"], fetch=not given["dry_run"]))
     given["backbone"] = found.backbone
     chosen = select_cells(given)
     say(f"backbone: {found}")

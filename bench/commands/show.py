@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from bench import plugins
 from bench.commands.options import json_option, results_option, table, user_path
 from bench.config import schedule, variant
 from bench.files import dumps
@@ -21,6 +22,8 @@ def command(run_id: str, results: Path, as_json: bool) -> int:
 
     RUN is the beginning of an id that `bench list runs` prints.
     """
+    # A label, and what was changed, are known by the method's own defaults.
+    plugins.load()
     run = find_run(user_path(results) or results, run_id)
     if as_json:
         click.echo(dumps(_facts(run), indent=1))

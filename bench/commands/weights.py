@@ -1,4 +1,4 @@
-"""`bench run --weights`."""
+"""`bench run --weights`, and `--backbone-from` of `bench probe` and `bench embed`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import click
 
 from bench.errors import UsageError
-from bench.given import Given, look_up
+from bench.given import TIMM, Given, look_up
 from models import registry as methods
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,3 +50,28 @@ def tried(found: Given) -> Given:
 
     check(found)
     return found
+
+
+def untrained(given: Mapping[str, Any]) -> str | None:
+    """The network of `--backbone-from timm:NAME`, which has random weights; None where weights are named.
+
+    Args:
+        given: the options `source`, `backbone` and `pretrained`.
+
+    Raises:
+        UsageError: the options contradict one another.
+    """
+    source = given["source"]
+    named = source.removeprefix(f"{TIMM}:")
+    of_timm = named != source
+    if source == TIMM or not named:
+        raise UsageError(
+            "--backbone-from timm:NAME needs the name of a network: `bench list backbones --all`"
+        )
+    if given["pretrained"] and not of_timm:
+        raise UsageError(
+            "--pretrained is for --backbone-from timm:NAME: folders and files are weights already"
+        )
+    if of_timm and given["backbone"] is not None:
+        raise UsageError("--backbone is for a file of weights: timm:NAME says which network it is")
+    return named if of_timm and "." not in named and not given["pretrained"] else None

@@ -233,7 +233,7 @@ def download(name: str, root: Path | None) -> None:
 
 def _find(row: DatasetSpec, root: Path | None) -> Source:
     module, _, function = row.loader.partition(":")
-    package = plugins.PACKAGES.get(("bench.datasets", row.name))
+    package = plugins.PACKAGES.get(("bench.datasets", row.name.partition(":")[0]))
     try:
         reader = getattr(importlib.import_module(module), function)
         return reader(row, None if root is None else Path(root).absolute())

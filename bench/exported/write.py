@@ -1,6 +1,5 @@
 """From a finished run to the folder of its backbone."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +9,8 @@ from bench.exported.card import make_card
 from bench.exported.folder import CARD, CONFIG, KEY, WEIGHTS, as_text, check_target, written_whole
 from bench.files import write_bytes
 from bench.plan import label
-from bench.records import Run, load_run, packed_file
+from bench.protocols import Scale
+from bench.records import Run, load_run, load_runs, packed_file
 from bench.selection import WHOLE, freeze_points
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def export(run: Run, results: Path, to: Path, *, force: bool = False, license: s
 
     Raises:
         UsageError: the folder is not ours to write, the run has no backbone to give, or timm alone would not compute
-            what this project computes with it. Nothing is written.
+            what this project computes with it, or nobody knows the scale of its input. Nothing is written.
         RecordError: the weights are broken.
     """
     check_target(to, force)
@@ -90,8 +90,9 @@ def export(run: Run, results: Path, to: Path, *, force: bool = False, license: s
             f"{results} holds records without weights: export from the results folder they are of"
         )
     parent = pretraining_of(run, results)
+    scale = seen_scale(run, parent, results)
     twin = timm_twin(parent)
-    config = _config(parent, twin, license)
+    config = _config(parent, twin, license, scale)
     card = make_card(parent, results, config, license)
     with written_whole(to) as place:
         # Read by timm as it is: no pickle, and no metadata but the format's.
@@ -195,17 +196,58 @@ def _apart(backbone: "Backbone", net: Any, size: int) -> float:
     return float((ours - theirs).abs().max() / ours.abs().max().clamp_min(1e-12))
 
 
-def input_scale(pretrain: Mapping[str, Any]) -> str:
-    """The scale on which a pretraining's backbone saw its images, see `bench.protocols.TrainSettings`."""
-    return (pretrain.get("weights") or {}).get("scale") or pretrain["train"]["scale"]
+def seen_scale(run: Run, pretrain: Run, results: Path) -> Scale:
+    """The scale on which a backbone saw its images, see `bench.protocols.TrainSettings`.
+
+    Args:
+        run: what was named: the pretraining, or a probe or an evaluation of it, which may have a scale of its own.
+        pretrain: the pretraining.
+        results: the folder that they are of.
+
+    Raises:
+        UsageError: it was trained on no images, and its probes saw theirs on several scales.
+    """
+    config = pretrain.config
+    if own := _scale_of_judge(run):
+        return own
+    if given := (config.get("weights") or {}).get("scale"):
+        return given
+    if config["train"]["epochs"]:
+        return config["train"]["scale"]
+    judges = [
+        one for one in load_runs(results) if one.config.get("pretrain_id") == pretrain.id and one.result
+    ]
+    found = sorted({scale for one in judges if (scale := _scale_of_judge(one))})
+    if len(found) > 1:
+        raise UsageError(
+            f"{label(config)} was trained on no images, and what judged it saw them on the scales"
+            f" {' and '.join(found)}: name the probe or the evaluation that is meant"
+        )
+    return cast("Scale", found[0]) if found else config["train"]["scale"]
 
 
-def _config(run: Run, twin: Twin, license: str) -> dict[str, Any]:
+def _scale_of_judge(run: Run) -> Scale | None:
+    return (run.config.get("probe") or run.config.get("evaluate") or {}).get("scale")
+
+
+def _interpolation(dataset: str) -> str:
+    """How an image file is brought to a size, as timm names it; arrays of one size are not, but for digits."""
+    from bench.data import registry
+
+    try:
+        return "bilinear" if registry.spec(dataset).files else "bicubic"
+    except UsageError:
+        # Of a package that is no longer installed.
+        return "bilinear"
+
+
+def _config(run: Run, twin: Twin, license: str, scale: Scale) -> dict[str, Any]:
     """What timm reads, with what only this project knows under a key of its own."""
     from bench.data.batches import MEAN_STD
+    from bench.report.overlaps import labels_seen
 
     pretrain, known, args = run.config, cast(Any, twin.net), twin.args
-    mean, std = MEAN_STD[input_scale(pretrain)]
+    mean, std = MEAN_STD[scale]
     size, method = pretrain["image_size"], pretrain["method"]
     cfg = {key: known.pretrained_cfg.get(key) for key in ("first_conv", "classifier")}
     return {
@@ -219,7 +261,7 @@ def _config(run: Run, twin: Twin, license: str) -> dict[str, Any]:
             "custom_load": False,
             "input_size": [3, size, size],
             "fixed_input_size": False,
-            "interpolation": "bicubic",
+            "interpolation": _interpolation(str(pretrain["dataset"]["name"])),
             "crop_pct": 1.0,
             "crop_mode": "center",
             "mean": list(mean),
@@ -238,6 +280,7 @@ def _config(run: Run, twin: Twin, license: str) -> dict[str, Any]:
             "dataset": dict(pretrain["dataset"]),
             "fingerprint": (run.provenance.get("data") or {}).get("fingerprint"),
             "seed": pretrain["seed"],
+            "labels": labels_seen(pretrain),
             "weights": twin.sha256,
         },
     }

@@ -30,11 +30,19 @@ def knows_imagenet(pretrain: Mapping[str, Any]) -> bool:
 
     timm's weights are taken for it whatever their tag says: nearly all of them have seen its images.
     """
+    return (labels_seen(pretrain) or "").partition(":")[0] == IMAGENET
+
+
+def labels_seen(pretrain: Mapping[str, Any]) -> str | None:
+    """The data set whose labels a backbone has learned from; None where there is none, or none is known.
+
+    Of weights that `bench export` wrote, that of the run that they are of.
+    """
     weights = pretrain.get("weights")
     if isinstance(weights, Mapping):
-        return str(weights.get("origin", "")).startswith("timm ")
+        return IMAGENET if str(weights.get("origin", "")).startswith("timm ") else weights.get("labels")
     trained = bool(pretrain["train"]["epochs"]) and spec(pretrain["method"]).labels
-    return trained and str(pretrain["dataset"]["name"]).partition(":")[0] == IMAGENET
+    return str(pretrain["dataset"]["name"]) if trained else None
 
 
 def is_marked(pretrain: Mapping[str, Any], dataset: Mapping[str, Any]) -> bool:
@@ -57,9 +65,22 @@ def overlap_notes(sheet: Sheet) -> list[str]:
             " ImageNet: some of what is tested may have been trained on, so they stand beside the other rows for"
             " orientation alone."
         )
+    unknown = [
+        panel.title
+        for i, panel in enumerate(sheet.panels)
+        if any(i in row.runs and _of_a_file(row.runs[i].pretrain) for row in sheet.rows)
+    ]
+    if unknown:
+        lines.append(
+            f"What a file's weights have learned from is not known: perhaps test images of {' and '.join(unknown)}."
+        )
     for panel in sheet.panels:
         lines += leak_lines(panel.dataset, panel.all_runs())
     return list(dict.fromkeys(lines))
+
+
+def _of_a_file(pretrain: Mapping[str, Any]) -> bool:
+    return (pretrain.get("weights") or {}).get("origin") == "file"
 
 
 def leak_lines(dataset: Mapping[str, Any], runs: Iterable[Run]) -> list[str]:
