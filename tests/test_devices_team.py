@@ -65,6 +65,8 @@ def test_a_rank_that_fails_fails_the_cell_with_its_traceback(ends, tmp_path, cap
     assert main(["run", *CELL, "--results", str(tmp_path), "--devices", "2"]) == 1
     run = pretraining(tmp_path)
     assert run.state == "failed"
+    said = capsys.readouterr()
+    assert "rank 1: a word of the method" in said.out + said.err, "what is printed is no message to rank 0"
     assert run.status["error"] == "rank 1 of 2: ValueError: this rank cannot"
     assert "failing_follower.py" in log_of(run)
     assert run.provenance["devices"]["world_size"] == 2

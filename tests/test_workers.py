@@ -289,3 +289,11 @@ def test_a_study_has_the_same_bits_with_any_number_of_workers_and_when_one_is_ki
     assert_same_study(killed, tmp_path / "alone")
     assert sorted(attempts(killed).values())[-2:] == [1, 2]
     assert left_over(killed) == []
+
+
+def test_what_a_library_prints_is_no_message():
+    events: SimpleQueue[Any] = SimpleQueue()
+    worker = Worker(0, events, None, ["printf", '7\nhello\n[1]\n{"ready": true}\n'])
+    heard = [events.get(timeout=30) for _ in range(2)]
+    worker.wait(1.0)
+    assert heard == [(worker, {"ready": True}), (worker, None)]

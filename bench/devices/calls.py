@@ -1,8 +1,8 @@
 """What rank 0 and those that follow it say to one another outside of steps, by a store of torch.distributed.
 
 Each cell has a number. Rank 0 sets "cell N" to what is to be trained; the others answer "came N R" when they have
-read the data; all form a group, which ends with the cell. A rank that fails says why in "failed N". No torch at the
-top.
+read the data; rank 0 sets "go N", or "off N" where one did not come; all form a group, which ends with the cell. A
+rank that fails says why in "failed N". No torch at the top.
 """
 
 import contextlib
@@ -79,6 +79,29 @@ def wait_for(store: "Store", number: int) -> Call | None:
             return None
         time.sleep(POLL_SECONDS)
     return read_call(store.get(key).decode())
+
+
+def let_go(store: "Store", number: int, all_came: bool) -> None:
+    """Have those that have come form the group, or wait for the next cell."""
+    # Nobody is there to be told where the store is gone.
+    with contextlib.suppress(RuntimeError):
+        store.set(f"{'go' if all_came else 'off'} {number}", "")
+
+
+def goes_on(store: "Store", number: int) -> bool:
+    """Wait until rank 0 knows that all have come; False where it has given the cell up.
+
+    Who joined a group at once would wait in it for a rank that has failed on the way, as long as `SILENCE`, and so
+    would the next cell.
+
+    Raises:
+        RuntimeError: rank 0 is gone.
+    """
+    while not store.check([f"go {number}"]):
+        if store.check([f"off {number}"]) or store.check([END]):
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def say_failed(store: "Store", number: int, rank: int, error: BaseException) -> None:

@@ -100,6 +100,8 @@ def _train(store: "Store", here: Place, number: int, call: calls.Call, data: "_D
         if images.fingerprint != call.fingerprint:
             raise DataError(f"{call.source}: this rank reads other images than rank 0")
         store.set(f"came {number} {here.rank}", "")
+        if not calls.goes_on(store, number):
+            return
         with calls.group(store, number, here.rank, here.world_size, call.backend) as share:
             pretrain(
                 call.config,
@@ -139,6 +141,9 @@ class _Data:
 
 def main(words: list[str]) -> int:
     """Follow the rank 0 that has started this process."""
+    # Rank 0 reads messages from standard output: what a method or a library prints is no message.
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
     from models.registry import load_plugins
 
     load_plugins()
@@ -149,7 +154,6 @@ def main(words: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     # What is left of a broken group may wait for those that are gone.
-    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bench.devices import calls
 from bench.devices.follow import JOIN_SECONDS, introduce
 from bench.errors import BenchError, RankFailed, RankLost
-from bench.launch.control import RunOptions
+from bench.launch.control import RunOptions, Stop
 from bench.launch.distributed import NotJoined, Place, connect, gpu_of
 from bench.launch.workers.process import Worker
 
@@ -125,7 +125,7 @@ class Team:
 
     @contextlib.contextmanager
     def working(
-        self, config: dict[str, Any], source: str, fingerprint: str, options: RunOptions
+        self, config: dict[str, Any], source: str, fingerprint: str, options: RunOptions, stop: Stop
     ) -> "Iterator[Share]":
         """Within the block all ranks train a cell, and this one is to do so too.
 
@@ -134,8 +134,10 @@ class Team:
             source: its data set, as the user typed it.
             fingerprint: of the data that this rank has read.
             options: how the cell is run.
+            stop: asked while the others are waited for; then the trainer asks it.
 
         Raises:
+            Interrupted, OutOfTime, Preempted: it was asked to stop before all had come.
             RankFailed: another rank has failed.
             RankLost: another rank was killed, or is gone without a word.
         """
@@ -157,7 +159,12 @@ class Team:
             options,
         )
         self._store.set(f"cell {self._number}", call.text())
-        self._wait_for(lambda rank: f"came {self._number} {rank}")
+        all_came = False
+        try:
+            self._wait_for(lambda rank: f"came {self._number} {rank}", stop)
+            all_came = True
+        finally:
+            calls.let_go(self._store, self._number, all_came)
         if facts["backend"] == "nccl":
             import torch
 
@@ -199,8 +206,8 @@ class Team:
                 elif "note" in message:
                     self.note(f"rank {worker.slot}: {message['note']}")
 
-    def _wait_for(self, key: Callable[[int], str]) -> None:
-        """Wait until every follower has set a key, for as long as they live."""
+    def _wait_for(self, key: Callable[[int], str], stop: Stop | None = None) -> None:
+        """Wait until every follower has set a key, for as long as they live and nobody asks to stop."""
         store, begun = self._store, time.monotonic()
         assert store is not None
         missing = set(range(1, self.size))
@@ -208,6 +215,8 @@ class Team:
             self._hear()
             if (cause := self._known_cause()) is not None:
                 raise cause
+            if stop is not None:
+                stop.raise_if_asked()
             if time.monotonic() - begun > JOIN_SECONDS and not self.started_here:
                 names = ", ".join(map(str, sorted(missing)))
                 raise NotJoined(f"waited {JOIN_SECONDS:.0f} s, and of {self.size} ranks {names} did not come")

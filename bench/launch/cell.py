@@ -185,7 +185,7 @@ class CellRunner:
             "options": options,
         }
         if (team := self.team(cell)) is not None:
-            with team.working(cell.config, cell.source, data.fingerprint, options) as share:
+            with team.working(cell.config, cell.source, data.fingerprint, options, self.stop) as share:
                 common["share"] = share
                 return self.trainer.pretrain(cell.config, data, attempt, **common)
         if cell.kind == "pretrain":

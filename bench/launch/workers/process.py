@@ -116,9 +116,10 @@ class Worker:
                 try:
                     message = json.loads(line)
                 except ValueError:
-                    # Its last line, cut short.
-                    break
-                self._events.put((self, message))
+                    # Its last line, cut short, or what something has printed.
+                    continue
+                if isinstance(message, dict):
+                    self._events.put((self, message))
         self._process.wait()
         errors.join(1.0)
         self._events.put((self, None))
