@@ -19,6 +19,7 @@ from bench.errors import Diverged, UsageError
 from bench.flat import FlatAdam
 from bench.inputs import Inputs
 from bench.launch.control import Progress, RunOptions, Stop
+from bench.launch.distributed import refuse_coupled
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
 from bench.memory import keep_freed_memory
 from bench.speed import PLAIN, Speed
@@ -65,6 +66,7 @@ def pretrain(
         Preempted: the scheduler wants the machine back; resumable.
         UsageError: the configuration cannot be built.
     """
+    refuse_coupled(config["method"], 1 if share is None else share.world_size)
     apart = config["train"].get("batch_norm_devices", 1)
     if apart not in (1, 1 if share is None else share.world_size):
         raise UsageError(

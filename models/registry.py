@@ -28,6 +28,8 @@ class MethodSpec:
         decoder: it makes images as large as its input, so that size must be a multiple of the stride.
         labels: pretraining reads labels, hence the labelled training split only.
         parts: it says where parts occur in an image (`Method.parts`).
+        couples_examples: its loss compares the examples of a batch with one another, as contrastive ones do, so
+            that it is no mean over them: it is trained on one device.
         takes_weights: its backbone may have weights that exist already, instead of being pretrained here.
         dataset_settings: data set -> settings that its authors, or the method's, use there instead of the defaults.
     """
@@ -44,6 +46,7 @@ class MethodSpec:
     decoder: bool = False
     labels: bool = False
     parts: bool = False
+    couples_examples: bool = False
     takes_weights: bool = False
     dataset_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 

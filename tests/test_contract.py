@@ -182,7 +182,8 @@ BREAKS = {
     "a loss that is not finite": ("losses", {"rebuild": plus(lambda s, loss, *_: loss / 0)}, {}, "loss=inf"),
     "a loss without a gradient": ("losses", {"rebuild": plus(lambda s, loss, *_: loss.detach())}, {}, "gradient"),
     "a sum over the batch": ("batch-mean", {"rebuild": plus(lambda s, loss, b, *_: loss * len(b[0]))}, {}, "2 times"),
-    "examples that push one another": ("independence", {"rebuild": plus(among_the_others)}, {}, "one another's"),
+    "coupled images, unsaid": ("batch-mean", {"rebuild": plus(among_the_others)}, {}, "says couples_examples=True"),
+    "examples that push one another": ("independence", {"rebuild": plus(among_the_others)}, {}, "couples_examples"),
     "the wrong parameters": (
         "gradients",
         {"rebuild": plus(lambda s, loss, b, *_: s.backbone(b.image).square().mean())},
@@ -234,6 +235,14 @@ def test_a_method_that_breaks_a_promise_is_told_so(what, monkeypatch):
     assert one.kept is False, one
     assert said in one.text
     assert "\n" not in one.text
+
+
+@pytest.mark.parametrize("promise", ["batch-mean", "independence"])
+def test_a_method_that_says_that_it_compares_examples_may(promise, monkeypatch):
+    cls = broken(rebuild=plus(among_the_others))
+    one = verdict(cls, promise, monkeypatch, couples_examples=True)
+    assert one.kept is None, "not asked of it"
+    assert "trained on one device" in one.text
 
 
 def test_every_promise_is_broken_by_something():

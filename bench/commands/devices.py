@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from bench.commands.options import typed
 from bench.errors import UsageError
-from bench.launch.distributed import Place, torchrun_place
+from bench.launch.distributed import Place, refuse_coupled, torchrun_place
 from bench.launch.workers.share import MOST
+
+if TYPE_CHECKING:
+    from bench.launch.slurm.profile import Profile
+    from bench.plan import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 BATCH_NORMS = ("synchronised", "per-device")
@@ -109,6 +113,33 @@ def with_batch_norm(given: Mapping[str, Any], devices: Devices) -> tuple[str, ..
     if given["batch_norm"] == BATCH_NORMS[0] or devices.number == 1:
         return given["pairs"]
     return (*given["pairs"], f"pretrain.batch_norm_devices={devices.number}")
+
+
+def refuse_what_needs_one(plan: "Plan", devices: Devices, batch_norm: str, profile: "Profile | None") -> None:
+    """Refuse what several devices cannot compute, or not as it was asked for.
+
+    Args:
+        plan: the cells.
+        devices: what `devices_of` gave.
+        batch_norm: of `BATCH_NORMS`.
+        profile: of the jobs, whose pretrainings may have several tasks without --devices; None computes here.
+
+    Raises:
+        UsageError: a method's loss compares examples with one another; or batch norm is to be each device's, and how
+            many there are is the profile's.
+    """
+    number = devices.number
+    if profile is not None and number == 1:
+        asked = profile.classes["pretrain"]
+        each, nodes = int(asked["tasks_per_node"]), int(asked["nodes"])
+        number = each * nodes
+        if number > 1 and batch_norm != BATCH_NORMS[0]:
+            raise UsageError(
+                f"--batch-norm {batch_norm} needs to know on how many devices: the profile's pretrainings have"
+                f" {number} tasks, so add --devices {each}" + (f" --nodes {nodes}" if nodes > 1 else "")
+            )
+    for group in plan.groups:
+        refuse_coupled(group.pretrain.config["method"], number)
 
 
 def has_followed(devices: Devices, idle: bool) -> bool:

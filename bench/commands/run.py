@@ -9,7 +9,13 @@ import click
 from bench import asked, plugins
 from bench.commands import tables
 from bench.commands.computing import Order, compute
-from bench.commands.devices import devices_of, devices_options, has_followed, with_batch_norm
+from bench.commands.devices import (
+    devices_of,
+    devices_options,
+    has_followed,
+    refuse_what_needs_one,
+    with_batch_norm,
+)
 from bench.commands.downloading import download
 from bench.commands.options import (
     data_memory_option,
@@ -240,6 +246,8 @@ def execute(
         download(given, selection, root, say)
     wanted = tables.request(given, selection, root) if given["tables"] else None
     plan = wanted.plan if wanted else make_plan(selection, root)
+    if where == "local":
+        refuse_what_needs_one(plan, devices, given["batch_norm"], None)
     for line in wanted.remarks if wanted and not given["dry_run"] else ():
         say(line)
     order = Order(
@@ -273,6 +281,7 @@ def execute(
         from bench.launch.slurm.profile import load_profile
 
         profile = load_profile(given["profile"])
+        refuse_what_needs_one(plan, devices, given["batch_norm"], profile)
         if not given["dry_run"]:
             return dispatch(order, profile, say)
         if wanted:

@@ -17,6 +17,8 @@ from bench.engines import PlainEngine, StackedEngine, train_step, updated_names
 from models.method import Batch, Method
 
 SEEDS = (0, 1, 2)
+COUPLED = "couples_examples=True: examples may touch one another, and it is trained on one device"
+UNLESS = "; where they are compared on purpose, its MethodSpec says couples_examples=True"
 
 
 def finite(case: MethodCase) -> None:
@@ -38,6 +40,8 @@ def finite(case: MethodCase) -> None:
 def batch_mean(case: MethodCase) -> None:
     """Losses are means over the batch: the same images twice in a batch leave them as they are."""
     method = _trained(case).double()
+    if case.row.couples_examples:
+        raise Remark(COUPLED)
     inputs = case.inputs(method, dtype=torch.float64)
     twice = part(inputs, torch.arange(8) % 4)
     for number, phase in enumerate(method.phases):
@@ -46,12 +50,16 @@ def batch_mean(case: MethodCase) -> None:
         for name, value in once.items():
             if not torch.allclose(value, double[name], rtol=1e-7, atol=1e-9):
                 ratio = (double[name] / value).item()
-                raise NotKept(f"{phase.loss}: {name} is {ratio:.4g} times as large for the same images twice")
+                raise NotKept(
+                    f"{phase.loss}: {name} is {ratio:.4g} times as large for the same images twice{UNLESS}"
+                )
 
 
 def independent(case: MethodCase) -> None:
     """Without batch norm's statistics, the loss of a batch is the mean of its halves' losses."""
     method = _trained(case).double().eval()
+    if case.row.couples_examples:
+        raise Remark(COUPLED)
     inputs = case.inputs(method, dtype=torch.float64)
     for number, phase in enumerate(method.phases):
         whole, first, last = (
@@ -61,7 +69,7 @@ def independent(case: MethodCase) -> None:
         if not torch.allclose(whole, (first + last) / 2, rtol=1e-7, atol=1e-9):
             raise NotKept(
                 f"{phase.loss}: {whole.item():.6g} for the batch, {((first + last) / 2).item():.6g} for its halves:"
-                " examples change one another's loss"
+                f" examples change one another's loss{UNLESS}"
             )
 
 

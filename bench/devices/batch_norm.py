@@ -8,10 +8,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from bench.devices.share import Share
+from bench.errors import UsageError
 
 
 def synchronise(module: nn.Module, share: Share) -> None:
@@ -110,8 +110,13 @@ class _Synchronised(torch.autograd.Function):
         return output, mean, var, count
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if torch.is_grad_enabled():
+            # Under create_graph; what is told to other ranks here has no gradient of its own.
+            raise UsageError(
+                "a loss with the gradient of a gradient through batch norm (a gradient penalty) is trained on one"
+                " device, or with --batch-norm per-device"
+            )
         grad = grad_outputs[0]
         input, weight, mean, inverse, count = ctx.saved_tensors
         over = [d for d in range(input.dim()) if d != 1]

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError, UsageError
+from models.registry import spec
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # pyright: ignore[reportPrivateImportUsage]
@@ -100,6 +101,19 @@ def torchrun_place(environment: Mapping[str, str] = os.environ) -> Place | None:
         raise UsageError(
             f"RANK is set as torchrun does, and {error.args[0]} is missing or no number"
         ) from None
+
+
+def refuse_coupled(method: str, number: int) -> None:
+    """Refuse a method whose loss is no mean over examples, so that the mean of the ranks' losses is another one.
+
+    Raises:
+        UsageError: it is such a method, and there are several devices.
+    """
+    if number > 1 and spec(method).couples_examples:
+        raise UsageError(
+            f"{method} compares the examples of a batch with one another (couples_examples): on shares of a batch"
+            f" that is another objective, so it is trained on one device, not on {number}"
+        )
 
 
 def connect(here: Place, timeout: float) -> "Store":
