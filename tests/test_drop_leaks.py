@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -129,6 +130,36 @@ def test_pools_of_another_size_are_compared_by_their_files(root):
     with pytest.raises(DataError, match="2 of 4 test images are in the pool as files of the same bytes"):
         guards.refuse_shared("folder:own@16", OTHER, root)
     guards.refuse_shared("folder:other@16", OWN, root)
+
+
+def test_a_pool_is_refused_by_bytes_alone(root, tmp_path, monkeypatch):
+    """Looking for near-equal images among millions takes hours, and says nothing that is asked here."""
+    shutil.copytree(root, tmp_path / "data", ignore=shutil.ignore_patterns(".bench"))
+    monkeypatch.setattr(perceptual, "within", lambda *_: pytest.fail("near-equal images were looked for"))
+    with pytest.raises(DataError, match="2 of 4 test images are in the pool byte for byte"):
+        guards.refuse_shared(OWN, OTHER, tmp_path / "data")
+    monkeypatch.setattr(leak_records, "signatures", lambda *_: pytest.fail("images were looked at again"))
+    with pytest.raises(DataError, match="2 of 4 test images are in the pool byte for byte"):
+        guards.refuse_shared(OWN, OTHER, tmp_path / "data")
+
+
+def test_what_only_another_may_write_is_kept_apart(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    data = registry.load(OWN, root)
+    row, source = registry.spec(OWN), registry.find(OWN, root)
+    entry = leak_records.entry_of(row, source, root, data)
+    assert entry is not None
+    assert entry.parent == root / ".bench"
+    monkeypatch.setattr(leak_records.os, "access", lambda *_: False)
+    # What its owner has found is read there; else it is kept where this user may write.
+    assert leak_records.entry_of(row, source, root, data) == entry
+    monkeypatch.setattr(leak_records, "LEAKS", "none.json")
+    apart = leak_records.entry_of(row, source, root, data)
+    assert apart is not None
+    assert apart.parent == tmp_path / "cache"
+    found = leak_records.look(data, apart)
+    assert leak_records.known(apart) is not None
+    assert found.counts() == (data.leaks or {}) | found.counts()
 
 
 def test_unlabelled_images_of_a_pool_are_looked_at_in_the_data_set_itself(root, monkeypatch):

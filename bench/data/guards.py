@@ -10,7 +10,7 @@ from bench.data import leak_records
 from bench.data.arrays import Dataset, Split
 from bench.data.dropped import leave_out, split_dropped
 from bench.data.fractions import rows_of_fraction, split_fraction, take, whole_name
-from bench.data.leak_records import Record
+from bench.data.leak_records import Record, look_at_images
 from bench.data.leaks import Leaks, compare, equal_pairs
 from bench.data.names import located_name
 from bench.data.signatures import Images, Signatures
@@ -68,7 +68,7 @@ def guarded(
 def refuse_shared(pool: str, probed: str, root: Path | None, skip_corrupt: bool = False) -> None:
     """Refuse a pretraining whose pool holds test images of what is probed, byte for byte once decoded.
 
-    Where both are prepared at different sizes the bytes of their files are compared instead.
+    Where they are prepared at different sizes, or stay compressed, the bytes of their files are compared instead.
 
     A data set's own training split is no reason to stop: it is as its authors published it, and reported. What is
     looked at is cached beside the arrays, so that this takes a moment the second time.
@@ -83,23 +83,24 @@ def refuse_shared(pool: str, probed: str, root: Path | None, skip_corrupt: bool 
         DataError: it does; says how many, the first one and what removes them.
     """
     from bench.data import registry
-    from bench.data.whole import recorded, whole
+    from bench.data.whole import whole
 
     plain, other = split_dropped(pool)
     where = located_name(whole_name(probed), root)
     if other and located_name(other, root) == where:
         return
-    data, _, _ = whole(pool, root, skip_corrupt)
+    data, _, entry = whole(pool, root, skip_corrupt)
     rows = _rows(data.pool, split_fraction(plain)[1])
     if located_name(whole_name(pool), root) == where:
         rows = rows[data.pool.labels[rows] < 0]
     if not len(rows):
         return
-    tested, _, _ = whole(probed, root, skip_corrupt)
-    if data.pool.images.shape[1:] == tested.test.images.shape[1:]:
-        _, found = recorded(pool, root, skip_corrupt)
-        _, of_tested = recorded(probed, root, skip_corrupt)
-        pairs = equal_pairs(found.of_pool.digests[rows], of_tested.signed["test"].digests).tolist()
+    tested, _, of_tested = whole(probed, root, skip_corrupt)
+    images, others = data.pool.images, tested.test.images
+    arrays = isinstance(images, np.ndarray) and isinstance(others, np.ndarray)
+    if arrays and images.shape[1:] == others.shape[1:]:
+        signed, their = look_at_images(data, entry), look_at_images(tested, of_tested)
+        pairs = equal_pairs(signed.get("pool", signed["train"]).digests[rows], their["test"].digests).tolist()
         what = "byte for byte"
     else:
         pairs = _equal_files(registry.find(pool, root), data, rows, registry.find(probed, root), tested)

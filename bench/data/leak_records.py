@@ -6,6 +6,8 @@ The two files are no part of the entry's identity: they say something of its arr
 import contextlib
 import io
 import json
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from bench.files import write_bytes
 SCHEMA = 1
 LEAKS = "leaks.json"
 SIGNATURES = "signatures.npz"
+KEPT_APART = ".leaks"
 CHEAP_BYTES = 1 << 30  # of decoded images: some seconds
 CHEAP_PAIRS = 1 << 31
 
@@ -76,11 +79,16 @@ def is_cheap(data: Dataset) -> bool:
 def entry_of(row: DatasetSpec, source: Source, root: Path | None, data: Dataset) -> Path | None:
     """Where what is found of a data set is kept: the folder of the prepared arrays that it was loaded from.
 
-    None of what is in memory alone; of images that stay compressed a folder of its own, which may not be there yet.
+    None of what is in memory alone. A folder of its own, which may not be there yet, of images that stay compressed,
+    and of arrays in a folder that only another may write, where that one has not looked.
     """
+    apart = f"{row.name.partition(':')[0]}-{data.fingerprint[:16]}{KEPT_APART}"
     if not all(isinstance(split.images, np.ndarray) for split in _splits(data).values()):
-        return cache_folders(root)[0] / f"{row.name.partition(':')[0]}-{data.fingerprint[:16]}.leaks"
-    return next((e.path for e in entries(row, source, root) if e.about["sha256"] == data.fingerprint), None)
+        return cache_folders(root)[0] / apart
+    path = next((e.path for e in entries(row, source, root) if e.about["sha256"] == data.fingerprint), None)
+    if path is None or os.access(path, os.W_OK) or (path / LEAKS).exists():
+        return path
+    return cache_folders(None)[0] / apart
 
 
 def known(entry: Path | None, near: bool = True) -> Record | None:
@@ -91,11 +99,9 @@ def known(entry: Path | None, near: bool = True) -> Record | None:
         kept = json.loads((entry / LEAKS).read_text())
         if kept["how"] != _how(near):
             return None
-        with np.load(entry / SIGNATURES, allow_pickle=False) as arrays:
-            signed = {
-                name: Signatures(*(arrays[f"{name}_{field.name}"] for field in fields(Signatures)))
-                for name in kept["splits"]
-            }
+        signed = _signed(entry, kept["splits"])
+        if signed is None:
+            return None
         pool = None if kept["pool"] is None else Leaks.of_json(kept["pool"])
         train = Leaks.of_json(kept["train"])
     except (OSError, ValueError, KeyError, TypeError, EOFError):
@@ -115,13 +121,7 @@ def look(data: Dataset, entry: Path | None, near: bool = True, progress: Progres
     found = known(entry, near)
     if found is not None:
         return found
-    splits = _splits(data)
-    total, done = sum(len(split) for split in splits.values()), 0
-    signed: dict[str, Signatures] = {}
-    for name, split in splits.items():
-        report = None if progress is None else _shifted(progress, done, total)
-        signed[name] = signatures(split.images, report)
-        done += len(split)
+    splits, signed = _splits(data), look_at_images(data, entry, progress)
 
     def leaks(name: str) -> Leaks:
         images, test = splits[name].images, splits["test"].images
@@ -141,6 +141,44 @@ def look(data: Dataset, entry: Path | None, near: bool = True, progress: Progres
     return found
 
 
+def look_at_images(
+    data: Dataset, entry: Path | None, progress: Progress | None = None
+) -> dict[str, Signatures]:
+    """Signatures of each split, found before or now, and kept; no "pool" where that is the training split.
+
+    See `look` for the arguments.
+    """
+    splits = _splits(data)
+    found = None if entry is None else _signed(entry, splits)
+    if found is not None and all(len(found[name]) == len(split) for name, split in splits.items()):
+        return found
+    total, done = sum(len(split) for split in splits.values()), 0
+    signed: dict[str, Signatures] = {}
+    for name, split in splits.items():
+        report = None if progress is None else _shifted(progress, done, total)
+        signed[name] = signatures(split.images, report)
+        done += len(split)
+    if entry is not None:
+        content = io.BytesIO()
+        arrays = {f"{name}_{key}": array for name, one in signed.items() for key, array in vars(one).items()}
+        np.savez(content, allow_pickle=False, schema=np.array(SCHEMA), **arrays)
+        _write(entry, SIGNATURES, content.getvalue())
+    return signed
+
+
+def _signed(entry: Path, splits: Iterable[str]) -> dict[str, Signatures] | None:
+    try:
+        with np.load(entry / SIGNATURES, allow_pickle=False) as arrays:
+            if arrays["schema"] != SCHEMA:
+                return None
+            return {
+                name: Signatures(*(arrays[f"{name}_{field.name}"] for field in fields(Signatures)))
+                for name in splits
+            }
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+
+
 def _keep(found: Record, entry: Path) -> None:
     kept = {
         "how": _how(found.near),
@@ -150,17 +188,15 @@ def _keep(found: Record, entry: Path) -> None:
         "grey": found.grey,
         "splits": list(found.signed),
     }
-    content = io.BytesIO()
-    arrays = {
-        f"{name}_{key}": array for name, one in found.signed.items() for key, array in vars(one).items()
-    }
-    np.savez(content, allow_pickle=False, **arrays)
+    _write(entry, LEAKS, json.dumps(kept).encode())
+
+
+def _write(entry: Path, name: str, content: bytes) -> None:
     # A folder that cannot be written, or a full disk: it is then looked for again.
     with contextlib.suppress(OSError, BenchError):
-        if entry.suffix == ".leaks":
+        if entry.suffix == KEPT_APART:
             entry.mkdir(parents=True, exist_ok=True)
-        write_bytes(entry / SIGNATURES, content.getvalue())
-        write_bytes(entry / LEAKS, json.dumps(kept).encode())
+        write_bytes(entry / name, content)
 
 
 def _how(near: bool) -> list[Any]:
