@@ -275,8 +275,9 @@ def test_a_part_of_a_data_set_is_read_by_its_path_without_the_published_numbers(
     assert registry.identity(part, None)["listing"] != about["listing"]
 
 
-def test_a_part_of_imagenet_leaves_out_validation_images_of_classes_that_it_lacks(root, monkeypatch):
-    trees.build_imagenet(root, monkeypatch)
+@pytest.mark.parametrize("build", [trees.build_imagenet, trees.build_imagenet_sorted])
+def test_a_part_of_imagenet_leaves_out_validation_images_of_classes_that_it_lacks(build, root, monkeypatch):
+    build(root, monkeypatch)
     shutil.rmtree(root / "imagenet/train" / WNIDS[2])
     data = registry.load("imagenet:imagenet@24", root)
     assert data.classes == WNIDS[:2]

@@ -67,7 +67,13 @@ def imagenet(spec: DatasetSpec, root: Path | None) -> Source:
 def _sorted(spec: DatasetSpec, where: Path) -> Listing:
     """Validation images in folders of their classes, in the order in which they lie in the official archive."""
     tree = ClassFolders(spec, where, "train", "val")
-    test = sorted(tree.images("val"), key=lambda item: Path(item[0]).name)
+    index = {name: i for i, name in enumerate(tree.classes)}
+    # A part of the data set may hold the validation images of every class.
+    some = [name for name in list_folders(where / "val") if name in index or spec.num_classes is not None]
+    if strange := next((name for name in some if name not in index), None):
+        raise DataError(f"{spec.name}: class {strange!r} is in val/ but not in train/ of {where}")
+    test = [(path, index[name]) for name in some for path in list_images(where, f"val/{name}")]
+    test.sort(key=lambda item: Path(item[0]).name)
     return Listing(where, tree.images("train"), test, tree.classes)
 
 
