@@ -112,7 +112,7 @@ class Estimator:
         self._used: set[Key] = set()
 
     def learn(self, run: Run) -> None:
-        """Take a finished run into account; one of another device, or one trained with other seeds, tells nothing."""
+        """Take a finished run into account; one of another device or several, or with other seeds, tells nothing."""
         result, config = run.result, run.config
         epochs = _epochs(config)
         if result is None or not epochs:
@@ -122,6 +122,8 @@ class Estimator:
             return
         if where_run(run) != self.kind or len((run.provenance.get("together") or {}).get("seeds", ())) > 1:
             # What a cell took of a group's time and memory is not what it takes alone.
+            return
+        if (run.provenance.get("devices") or {}).get("world_size", 1) > 1:
             return
         try:
             seconds = float(result["seconds"])

@@ -29,7 +29,7 @@ class Inputs:
         total: steps of the whole run; 0 where nothing is trained.
 
     Raises:
-        UsageError: the images do not fill one batch.
+        UsageError: the images do not fill one batch, or batch norm is each device's and one would have one image.
     """
 
     def __init__(
@@ -47,6 +47,13 @@ class Inputs:
         self.per_epoch = len(self.bounds)
         if settings["epochs"] and not self.per_epoch:
             raise UsageError(f"{images} images do not fill one batch of {settings['batch_size']}")
+        apart, fewest = settings.get("batch_norm_devices", 1), min((b - a for a, b in self.bounds), default=0)
+        if apart > 1 and settings["epochs"] and fewest < 2 * apart:
+            # Where maps are of one pixel, torch has no variance of one image, and would say so in an epoch's midst.
+            raise UsageError(
+                f"batch norm of each device needs 2 images, and the smallest batch has {fewest} for {apart} devices:"
+                " choose another pretrain.batch_size, pretrain.drop_last=true, or --batch-norm synchronised"
+            )
         self.total = self.per_epoch * settings["epochs"] if method.phases else 0
         self._order_epoch, self._next = -1, -1
         self._shuffle = settings.get("shuffle", "full")

@@ -1,15 +1,20 @@
 """What several devices would compute as something else than one does is refused in one line."""
 
 import dataclasses
+import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.distributed import HashStore  # pyright: ignore[reportPrivateImportUsage]
 
 from bench.cli import main
 from bench.devices.batch_norm import synchronise
 from bench.devices.share import Share
+from bench.devices.team import Images, Team
 from bench.errors import UsageError
+from bench.inputs import Inputs
 from bench.launch.control import RunOptions, Stop
 from bench.launch.distributed import refuse_coupled
 from bench.train import pretrain
@@ -65,6 +70,31 @@ def test_batch_norm_of_each_device_is_refused_where_a_profile_alone_says_how_man
     said = capsys.readouterr().err
     assert "the profile's pretrainings have 2 tasks, so add --devices 2" in said
     assert "--nodes" not in said
+
+
+def test_batch_norm_of_each_device_needs_two_images_in_the_smallest_batch():
+    settings = pretrain_config("bigan", batch_size=6)["train"] | {"batch_norm_devices": 2}
+
+    def inputs(images):
+        return Inputs(anything(SimpleNamespace(phases=())), anything(range(images)), settings, 0, Share(0, 2))
+
+    with pytest.raises(UsageError, match="the smallest batch has 3 for 2 devices"):
+        inputs(9)
+    assert inputs(10).per_epoch == 2
+
+
+@pytest.mark.parametrize(("device", "refused"), [("cuda", True), ("cpu", False)])
+def test_gpus_are_not_mixed_with_processes_that_have_none(device, refused, monkeypatch):
+    team = Team(Images(None, False, {}), device, size=2)
+    monkeypatch.setattr(team, "_start_missing", lambda _: None)
+    team._store = HashStore()
+    for rank, backend in enumerate(("nccl", "gloo")):
+        team._store.set(f"rank {rank}", json.dumps({"node": f"node{rank}", "backend": backend}))
+    if not refused:
+        assert team.facts()["backend"] == "gloo"
+        return
+    with pytest.raises(UsageError, match="rank 1 on node1 has no GPU of its own"):
+        team.facts()
 
 
 def test_the_gradient_of_a_gradient_through_synchronised_batch_norm_is_refused_in_one_line(monkeypatch):

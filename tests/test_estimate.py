@@ -65,6 +65,14 @@ def test_a_cell_that_was_trained_with_other_seeds_tells_nothing(seeds, tells, re
     assert ("finished cell" in estimator.predict(cell).source) is tells
 
 
+@pytest.mark.parametrize(("number", "tells"), [(4, False), (1, True)])
+def test_a_cell_of_several_devices_tells_nothing_of_one(number, tells, results):
+    finished(results, plan([0], "smoke").groups[0].pretrain, 0.01, devices={"world_size": number})
+    cell = plan([7]).groups[0].pretrain
+    estimator = make_estimator(results, [cell], "cpu")
+    assert ("finished cell" in estimator.predict(cell).source) is tells
+
+
 def test_a_job_with_a_gpu_that_torch_does_not_see_tells_of_jobs_with_a_gpu(results):
     finished(results, plan([0], "smoke").groups[0].pretrain, 0.01, scheduler={"gpus": "0"})
     cell = plan([7]).groups[0].pretrain

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.devices import calls
 from bench.devices.follow import JOIN_SECONDS, introduce
-from bench.errors import BenchError, RankFailed, RankLost
+from bench.errors import BenchError, RankFailed, RankLost, UsageError
 from bench.launch.control import RunOptions, Stop
 from bench.launch.distributed import NotJoined, Place, connect, gpu_of
 from bench.launch.workers.process import Worker
@@ -100,6 +100,7 @@ class Team:
         Raises:
             NotJoined: some have not come in time.
             RankFailed, RankLost: one has died on the way.
+            UsageError: GPUs were asked for, and one has none of its own.
         """
         if self._store is None:
             self._connect()
@@ -108,7 +109,14 @@ class Team:
         if not self._facts:
             self._wait_for(lambda rank: f"rank {rank}")
             said = [json.loads(self._store.get(f"rank {rank}")) for rank in range(self.size)]
-            nccl = self.device == "cuda" and all(row["backend"] == "nccl" for row in said)
+            nccl = self.device == "cuda"
+            without = [f"rank {n} on {row['node']}" for n, row in enumerate(said) if row["backend"] != "nccl"]
+            if nccl and without:
+                # On the processor it would draw other flips and noise than the others do on theirs.
+                raise UsageError(
+                    f"{', '.join(without)} has no GPU of its own that NCCL can use: start a process a GPU, or add"
+                    " --device cpu"
+                )
             self._facts = {
                 "world_size": self.size,
                 "backend": "nccl" if nccl else "gloo",
