@@ -138,6 +138,13 @@ def load_backbone(name: str) -> None:
             raise ValueError(str(broken))
 
 
+def registers(name: str) -> tuple[Package, str] | None:
+    """The package that a loaded backbone is of, and the module that registers it with timm; None of others."""
+    owner = PACKAGES.get(("bench.backbones", name))
+    found = [(package, point.module) for point, package in offered("bench.backbones") if point.name == name]
+    return next((one for one in found if one[0] == owner), None)
+
+
 def _register(point: EntryPoint) -> None:
     import timm
 

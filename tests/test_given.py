@@ -223,11 +223,13 @@ def test_a_file_with_the_names_of_a_wrapper_is_read(files, tmp_path, capsys):
         "-d",
         "digits",
     ]
-    code, out, _ = call(
+    code, out, err = call(
         capsys, "run", *words, "--dry-run", "--no-measure", "--results", tmp_path / "r", "--json"
     )
     assert code == 0
     assert "supervised (file " in out
+    assert "weights: test_resnet: file" in err
+    assert "input on the protocol's scale" in err
 
 
 @pytest.mark.parametrize(

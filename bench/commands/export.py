@@ -54,6 +54,8 @@ def command(name: str, to: Path, force: bool, licence: str, results: Path, as_js
         facts = {k: getattr(done, k) for k in ("folder", "run", "label", "architecture", "params", "sha256")}
         click.echo(dumps(facts, indent=1))
         return 0
-    click.echo(f"{to}: {done.label} ({done.run}), {done.params:,} parameters, timm's {done.architecture}")
-    click.echo(f'next: timm.create_model("local-dir:{to}", pretrained=True)')
+    whose = done.module or "timm"
+    click.echo(f"{to}: {done.label} ({done.run}), {done.params:,} parameters, {whose}'s {done.architecture}")
+    first = f"import {done.module}; " if done.module else ""
+    click.echo(f'next: {first}timm.create_model("local-dir:{to}", pretrained=True)')
     return 0

@@ -239,6 +239,8 @@ def execute(
         return 0
     given["pairs"] = with_batch_norm(given, devices)
     selection = select_cells(given) if selected is None else selected(given, say)
+    if selected is None and selection.given is not None:
+        say(f"weights: {selection.given}")
     if where == "slurm":
         refuse_for_slurm(given)
     jobs = jobs_of(given)

@@ -67,13 +67,17 @@ def _loading(config: Mapping[str, Any]) -> str:
     built = f"`{config['architecture']}`" + (f" with {body}" if body else "")
     mean, std = (tuple(cfg[key]) for key in ("mean", "std"))
     what = ("", "  # what was probed") if config[KEY]["probed"] == "maps" else (": what was probed", "")
+    takes, first, whose = "timm 1.0.20 or newer is all that it takes", "", "timm's"
+    if needs := config[KEY].get("needs"):
+        takes = f"It takes timm 1.0.20 or newer and {needs['package']}, which registers the network with timm"
+        first, whose = f"\nimport {needs['module']}  # noqa: F401", f"{needs['package']}'s"
     return f"""## Load it
 
-timm 1.0.20 or newer is all that it takes:
+{takes}:
 
 ```python
 import timm
-import torch
+import torch{first}
 
 model = timm.create_model("local-dir:DIR", pretrained=True).eval()  # of a hub: "hf-hub:NAME/OF-THIS"
 transform = timm.data.create_transform(**timm.data.resolve_data_config(model.pretrained_cfg, model=model))
@@ -84,7 +88,7 @@ with torch.no_grad():
 model = timm.create_model("local-dir:DIR", pretrained=True, num_classes=10)  # to fine-tune it
 ```
 
-It is timm's {built}.
+It is {whose} {built}.
 Input: RGB, {cfg["input_size"][1]} x {cfg["input_size"][2]} pixels as it was pretrained, values in [0, 1] less mean
 {mean}, divided by {std}.
 """

@@ -36,25 +36,44 @@ def check_target(folder: Path, force: bool = False) -> None:
         raise UsageError(
             f"{folder} holds {foreign[0]}, which is no part of an exported backbone: choose another folder"
         )
-    parent = next(path for path in folder.absolute().parents if path.exists())
+    parent = folder if folder.exists() and _in_place(folder) else _first_there(folder.resolve().parent)
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(f"{folder} cannot be written: choose another with --to")
 
 
+def _first_there(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _in_place(folder: Path) -> bool:
+    """Whether a folder stays, and files are moved into it: nothing is lost, or a shell stands in it."""
+    return not any(folder.iterdir()) or Path.cwd().is_relative_to(folder.resolve())
+
+
 @contextlib.contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
-    """An empty folder beside `folder` that takes its place, and that of what was there, when the block ends well.
+    """An empty folder that takes the place of `folder`, and of what was there, when the block ends well.
+
+    A link is followed. A folder that was empty stays the same one, and its files appear in it, the config last.
 
     Raises:
         UsageError: the file system refuses.
     """
-    folder = folder.absolute()
+    folder = folder.resolve()
     place, old = temporary(folder), temporary(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        stays = folder.exists() and _in_place(folder)
+        if stays:
+            place = temporary(folder / "new")
         place.mkdir()
         yield place
         flush_folder(place)
+        if stays:
+            for name in (WEIGHTS, CARD, CONFIG):
+                (place / name).replace(folder / name)
+            flush_folder(folder)
+            return
         if folder.exists():
             folder.rename(old)
         place.rename(folder)

@@ -12,6 +12,7 @@ from bench.plan import label
 from bench.protocols import Scale
 from bench.records import Run, load_run, load_runs, packed_file
 from bench.selection import WHOLE, freeze_points
+from models.plugins import registers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,6 +34,7 @@ class Exported:
         architecture: timm's name of the network.
         params: its number of parameters.
         sha256: of the weights in the pretraining's folder, as results of probes name them.
+        module: that has to be imported so that timm knows the network; "" of timm's own.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Exported:
     architecture: str
     params: int
     sha256: str
+    module: str
 
 
 def pretraining_of(run: Run, results: Path) -> Run:
@@ -104,7 +107,8 @@ def export(run: Run, results: Path, to: Path, *, force: bool = False, license: s
         write_bytes(place / CARD, card.encode())
         _check_opened(place, twin, int(parent.config["image_size"]))
     params = sum(p.numel() for p in twin.net.parameters())
-    return Exported(to, parent.id, label(parent.config), twin.architecture, params, twin.sha256)
+    return Exported(to, parent.id, label(parent.config), twin.architecture, params, twin.sha256,
+                    config[KEY].get("needs", {}).get("module", ""))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,12 @@ def _interpolation(dataset: str) -> str:
         return "bilinear"
 
 
+def _needs(architecture: str) -> dict[str, Any]:
+    """The package without which timm does not know a network."""
+    found = registers(architecture.partition(".")[0])
+    return {} if found is None else {"needs": {"package": str(found[0]), "module": found[1]}}
+
+
 def _config(run: Run, twin: Twin, license: str, scale: Scale) -> dict[str, Any]:
     """What timm reads, with what only this project knows under a key of its own."""
     from bench.data.batches import MEAN_STD
@@ -281,6 +291,7 @@ def _config(run: Run, twin: Twin, license: str, scale: Scale) -> dict[str, Any]:
             "fingerprint": (run.provenance.get("data") or {}).get("fingerprint"),
             "seed": pretrain["seed"],
             "labels": labels_seen(pretrain),
+            **_needs(twin.architecture),
             "weights": twin.sha256,
         },
     }

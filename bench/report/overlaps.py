@@ -73,6 +73,7 @@ def overlap_notes(sheet: Sheet) -> list[str]:
     if unknown:
         lines.append(
             f"What a file's weights have learned from is not known: perhaps test images of {' and '.join(unknown)}."
+            " Where it does not say the scale of their input either, they were given the protocol's."
         )
     for panel in sheet.panels:
         lines += leak_lines(panel.dataset, panel.all_runs())
