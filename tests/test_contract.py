@@ -134,6 +134,19 @@ def stepping(self, loss, *_):
     return loss
 
 
+def resting(self, loss, *_):
+    self.backbone.eval()
+    return loss
+
+
+def labelled(self, loss, batch, *_):
+    return loss + batch.label.to(loss.dtype).mean()
+
+
+def indexed(self, loss, batch, *_):
+    return loss + nn.functional.one_hot(batch.label, 10).to(loss.dtype).mean()
+
+
 def backwards(self, loss, *_):
     loss.backward(retain_graph=True)
     return loss
@@ -193,6 +206,9 @@ BREAKS = {
     "a gradient of zero": ("gradients", {"rebuild": plus(lambda s, loss, *_: 0 * loss)}, {}, "zero everywhere"),
     "a step of its own": ("gradients", {"rebuild": plus(stepping)}, {}, "changed head.bias by itself"),
     "a backward of its own": ("gradients", {"rebuild": plus(backwards)}, {}, "must not call backward"),
+    "batch norm put to rest": ("gradients", {"rebuild": plus(resting)}, {}, "left backbone in another mode"),
+    "labels that are not declared": ("labels", {"rebuild": plus(labelled)}, {}, "labels=False, and its loss depends"),
+    "labels as an index": ("labels", {"rebuild": plus(indexed)}, {}, "labels=False, and its loss depends"),
     "torch.randn": ("no-randomness", {"rebuild": plus(lambda s, loss, *_: loss + torch.randn(()))}, {}, "of torch"),
     "a generator of its own": ("no-randomness", {"rebuild": plus(drawing)}, {}, "when it is computed again"),
     ".item()": ("no-values", {"rebuild": plus(lambda s, loss, *_: loss + loss.item())}, {}, "looks at a value"),

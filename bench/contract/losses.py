@@ -23,7 +23,7 @@ UNLESS = "; where they are compared on purpose, its MethodSpec says couples_exam
 
 def finite(case: MethodCase) -> None:
     """Each loss is a dict of finite scalars, "loss" among them, with a gradient."""
-    method = _trained(case)
+    method = trained(case)
     inputs = case.inputs(method)
     for number, phase in enumerate(method.phases):
         losses = case.losses(method, number, inputs)
@@ -39,7 +39,7 @@ def finite(case: MethodCase) -> None:
 
 def batch_mean(case: MethodCase) -> None:
     """Losses are means over the batch: the same images twice in a batch leave them as they are."""
-    method = _trained(case).double()
+    method = trained(case).double()
     if case.row.couples_examples:
         raise Remark(COUPLED)
     inputs = case.inputs(method, dtype=torch.float64)
@@ -57,7 +57,7 @@ def batch_mean(case: MethodCase) -> None:
 
 def independent(case: MethodCase) -> None:
     """Without batch norm's statistics, the loss of a batch is the mean of its halves' losses."""
-    method = _trained(case).double().eval()
+    method = trained(case).double().eval()
     if case.row.couples_examples:
         raise Remark(COUPLED)
     inputs = case.inputs(method, dtype=torch.float64)
@@ -74,8 +74,9 @@ def independent(case: MethodCase) -> None:
 
 
 def gradients(case: MethodCase) -> None:
-    """A loss reaches every parameter that its phase updates, and changes none by itself."""
-    method = _trained(case)
+    """A loss reaches every parameter that its phase updates, and changes none by itself, nor a module's mode."""
+    method = trained(case)
+    modes = {name: module.training for name, module in method.named_modules()}
     before = {name: value.detach().clone() for name, value in method.named_parameters()}
     inputs = case.inputs(method)
     for number, phase in enumerate(method.phases):
@@ -92,6 +93,11 @@ def gradients(case: MethodCase) -> None:
             own = [g for n, g in zip(names, grads, strict=True) if n.startswith(f"{child}.")]
             if own and not any(bool(g.any()) for g in own if g is not None):
                 raise NotKept(f"{phase.loss} updates {child}, whose gradient is zero everywhere")
+    for name, module in method.named_modules():
+        if module.training != modes[name]:
+            raise NotKept(
+                f"a loss left {name or 'the method'} in another mode: train() and eval() are the trainer's"
+            )
     for name, parameter in method.named_parameters():
         if parameter.grad is not None:
             raise NotKept(f"a loss left a gradient on {name}: it must not call backward")
@@ -101,7 +107,7 @@ def gradients(case: MethodCase) -> None:
 
 def no_randomness(case: MethodCase) -> None:
     """Two calls with the same inputs give the same bits, and nobody's random numbers are used."""
-    method = _trained(case)
+    method = trained(case)
     inputs, begin = case.inputs(method), {k: v.clone() for k, v in method.state_dict().items()}
     for number, phase in enumerate(method.phases):
         states = torch.get_rng_state(), random.getstate(), _numpys()
@@ -127,7 +133,7 @@ def no_randomness(case: MethodCase) -> None:
 
 def no_values(case: MethodCase) -> None:
     """A loss and its gradient look at no tensor's value (.item(), if), which no captured graph could."""
-    method = _trained(case)
+    method = trained(case)
     batch, noises, schedule = case.inputs(method, count=2)
     mode = FakeTensorMode()
     state = _faked(mode, dict(method.named_parameters()), "cpu")
@@ -151,7 +157,7 @@ def no_values(case: MethodCase) -> None:
 
 def any_device(case: MethodCase) -> None:
     """A loss makes its tensors where its inputs are."""
-    method = _trained(case)
+    method = trained(case)
     batch, noises, schedule = case.inputs(method, count=2)
     mode = FakeTensorMode()
     # Fake tensors claim to be on a GPU whether there is one or not; nothing is computed.
@@ -196,7 +202,7 @@ def seeds_together(case: MethodCase) -> None:
 
 def one_graph(case: MethodCase) -> None:
     """Each loss compiles into one graph (torch.compile, fullgraph) that gives the same losses."""
-    method = _trained(case).double()
+    method = trained(case).double()
     inputs = case.inputs(method, count=2, dtype=torch.float64)
     for number, phase in enumerate(method.phases):
         plain = case.losses(copy.deepcopy(method), number, inputs)
@@ -214,7 +220,7 @@ def one_graph(case: MethodCase) -> None:
 
 def precision(case: MethodCase) -> None:
     """In fp64 the losses are fp64, and those of fp32 to a thousandth."""
-    method = _trained(case)
+    method = trained(case)
     double = copy.deepcopy(method).double()
     exact = case.inputs(double, dtype=torch.float64)
     for number, phase in enumerate(method.phases):
@@ -243,7 +249,8 @@ def _numpys() -> tuple[bytes, int]:
     return state["state"]["key"].tobytes(), state["state"]["pos"]
 
 
-def _trained(case: MethodCase) -> Method:
+def trained(case: MethodCase) -> Method:
+    """The method, where it is trained at all."""
     method = case.method()
     if not method.phases:
         raise Remark("it is not trained")

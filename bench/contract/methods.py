@@ -1,5 +1,6 @@
 """What a method promises: how it is built and declared, what it keeps, what it shows. Its losses are in `losses`."""
 
+import copy
 import dataclasses
 import math
 import tempfile
@@ -109,6 +110,24 @@ def schedule(case: MethodCase) -> None:
                 raise NotKept(f"{name} at step {step} is {value!r}, not a finite number")
     if method.schedule(STEPS[0]) != first:
         raise NotKept("the same step has other values when it is asked for again: a resumed run would differ")
+
+
+def labels(case: MethodCase) -> None:
+    """What a row without labels computes is the same whatever the labels are, and without any (-1)."""
+    if case.row.labels:
+        raise Remark("labels=True: it may read them, and is pretrained on the labelled images alone")
+    method = losses.trained(case)
+    batch, noises, scheduled = case.inputs(method)
+    blank = batch._replace(label=torch.full_like(batch.label, -1))
+    for number, phase in enumerate(method.phases):
+        told = f"labels=False, and its loss depends on batch.label ({phase.loss})"
+        known = case.losses(copy.deepcopy(method), number, (batch, noises, scheduled))
+        try:
+            unknown = case.losses(copy.deepcopy(method), number, (blank, noises, scheduled))
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise NotKept(f"{told}: {' '.join(str(error).split())[:100]}") from None
+        if any(not torch.equal(value, unknown[name]) for name, value in known.items()):
+            raise NotKept(told)
 
 
 def state(case: MethodCase) -> None:
@@ -221,6 +240,7 @@ PROMISES: dict[str, Callable[[MethodCase], str | None]] = {
     "builds": builds,
     "phases": phases,
     "schedule": schedule,
+    "labels": labels,
     **losses.PROMISES,
     "state": state,
     "images": images,
