@@ -159,7 +159,7 @@ def test_what_only_another_may_write_is_kept_apart(root, tmp_path, monkeypatch):
     assert apart.parent == tmp_path / "cache"
     found = leak_records.look(data, apart)
     assert leak_records.known(apart) is not None
-    assert found.counts() == (data.leaks or {}) | found.counts()
+    assert found.counts() == {**(data.leaks or {}), **found.counts()}
 
 
 def test_unlabelled_images_of_a_pool_are_looked_at_in_the_data_set_itself(root, monkeypatch):
