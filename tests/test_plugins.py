@@ -308,3 +308,10 @@ def test_a_protocol_is_one_for_all_methods(installed):
     installed.add(methods="mine = mine_rows:ANNEALED")
     assert methods.resolve_config("mine", protocol="reference").annealing == "compounded"
     assert methods.resolve_config("mine", protocol="paper").annealing == "linear"
+
+
+@pytest.mark.parametrize("words", [["list", "runs"], ["show", "ab"], ["export", "ab", "--to", "out"]])
+def test_whatever_names_a_run_knows_the_defaults_of_a_package_s_method(installed, capsys, tmp_path, words):
+    installed.add(methods="mine = mine_rows:METHOD")
+    bench(capsys, *words, "--results", str(tmp_path / "results"))
+    assert "mine" in methods.METHODS
