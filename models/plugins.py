@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 GROUPS = ("bench.methods", "bench.datasets", "bench.evaluations", "bench.backbones")
 # What a command line takes apart, or what has a meaning of its own there, is no name.
@@ -22,6 +22,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 RESERVED = ("all", "none", "pretrain", "probe", "given", "folder", "timm")
 
 
+@runtime_checkable
 class Row(Protocol):
     """What every registry's rows have."""
 

@@ -106,11 +106,14 @@ def test_freeze_points_have_the_papers_names():
     assert freeze_points("convnext_atto") == ("stage1", "stage2", "stage3", "stage4")
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "no_such_network"])
-def test_a_network_without_sequential_stages_is_refused_in_one_line(name):
-    with pytest.raises(ValueError, match=name) as error:
-        Backbone(name)
+def test_a_network_that_timm_does_not_know_is_refused_in_one_line():
+    with pytest.raises(ValueError, match="no_such_network") as error:
+        Backbone("no_such_network")
     assert "\n" not in str(error.value)
+
+
+def test_a_network_without_sequential_stages_is_frozen_whole():
+    assert point_names(Backbone("vit_tiny_patch16_224").taps) == ("whole",)
 
 
 def test_every_table_prints_with_the_papers_counts():

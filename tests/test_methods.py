@@ -49,7 +49,13 @@ def train_together(methods, make_optimizer, dtype):
 COMPILED = ("beta-vae", "patchvae-gan-lw", "bigan", "supervised")
 
 
-@pytest.mark.parametrize("name", METHODS)
+# Of the others of a family what differs is in these; `make test-long` holds them to it too.
+OFTEN = (*COMPILED, "patchvae", "random", "scratch")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 def test_every_method_keeps_the_contract(name):
     """`bench.contract.methods` and `losses` say what is promised; `tests/test_contract.py` breaks each promise."""
     check_method(name, [p for p in promises("method") if p != "one-graph" or name in COMPILED])
