@@ -51,7 +51,7 @@ def states(results: Path, **options) -> dict[str, str]:
     return {cell["id"]: cell["state"] for cell in json.loads(out)["cells"]}
 
 
-@pytest.mark.parametrize("shift", ["+3600", "-3600"])
+@pytest.mark.parametrize("shift", [pytest.param("+3600", marks=pytest.mark.slow), "-3600"])
 def test_a_clock_an_hour_off_changes_nothing(shift, tmp_path, whole):
     results, wrong = tmp_path / "results", clock(shift)
     line = words(results, METHOD, epochs=2)

@@ -88,6 +88,7 @@ def wait_for(process, pattern: str, results: Path) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_somebody_else_fills_the_disk_in_mid_run_and_what_is_done_stands(disk, whole):
     results = disk / "results"
     process = start(words(results, "random,beta-vae-gan"))

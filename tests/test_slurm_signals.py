@@ -85,7 +85,8 @@ def test_a_task_of_an_array_comes_back_as_itself(cluster, submit):
 
 def test_sigterm_while_it_imports_does_not_make_a_job_fail(cluster, submit):
     # Preemption without a user signal: who ends at SIGTERM within the grace period is FAILED and not requeued.
-    job = submit(QUICK)
+    # Of the longer plan: a cell of no steps may be done before a slow `scancel` is.
+    job = submit()
     cluster.wait(lambda: python_of(cluster, job.id), 30, "Python")
     cluster.run("scancel", "--signal=TERM", job.id)
     job.ends(restarts=0)
