@@ -198,6 +198,7 @@ def test_a_process_that_outlives_its_node_does_not_spoil_its_successor(
     assert "Superseded" in said[0], said
 
 
+@pytest.mark.slow
 def test_a_controller_that_dies_and_comes_back_is_not_noticed(cluster, undisturbed, tmp_path):
     results = tmp_path / "controller"
     job = submit(cluster, results)

@@ -37,6 +37,7 @@ def check(runs, methods, seeds):
     assert all(value > 3 * CHANCE for value in means.values()), means
 
 
+@pytest.mark.slow
 def test_a_small_study_of_every_kind_of_method(tmp_path, capsys):
     methods = ["beta-vae", "patchvae", "bigan", "supervised", "random", "scratch"]
     runs = study(tmp_path, "-m", ",".join(methods), "-s", "1")
