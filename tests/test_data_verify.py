@@ -77,6 +77,7 @@ def test_a_broken_file_is_named_and_the_rest_is_looked_at(tree, capsys):
     facts = facts_of(capsys, code=1)
     assert facts["corrupt"] == ["train/dog/007.png"]
     assert facts["images"]["train"] == 26
+    assert (facts["sizes"]["files"], facts["sizes"]["unread"]) == (33, 1)
     assert "corrupt      1: train/dog/007.png" in verified(capsys, code=1)
 
 

@@ -43,6 +43,7 @@ class Sizes:
         order = np.argsort(-counts, kind="stable")[:3]
         return {
             "files": len(self.paths),
+            "unread": len(self.paths) - len(read),
             "shorter_side": {
                 "min": int(shorter[first]),
                 **{f"{percent}%": int(q) for percent, q in zip((5, 25, 50, 75, 95), quantiles, strict=True)},
@@ -74,7 +75,8 @@ def read_sizes(where: Path, files: Sequence[File], progress: Progress | None = N
                     sides[i], modes[i] = image.size, image.mode
             except MemoryError:
                 raise
-            except Exception:
+            except Exception:  # Pillow raises nearly anything on a broken file
+                # Its sides stay 0 and count as unread; what cannot be decoded is named as corrupt elsewhere.
                 continue
         return stop
 
