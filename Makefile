@@ -1,6 +1,6 @@
 # make demo       install, run six methods on real digits with two seeds, print the table      (about 5 minutes)
 # make demo-all   the same for every method and freeze point
-# make test       install what a developer needs, then lint, types and tests                   (about 25 minutes)
+# make test       install what a developer needs, then lint, types and tests                   (about 30 minutes)
 # make test-long  the tests that take longer than a minute each
 #
 # Tests of SLURM start a cluster of their own; as root on Debian its programs are installed, else: slurm/dev/install
