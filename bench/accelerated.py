@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.engines import PlainEngine, StackedEngine, train_step, updated_names
+from bench.engines import PlainEngine, StackedEngine, confined_to, train_step
 from bench.flat import FlatAdam
 from models.method import Batch, Losses, Method, Phase
 
@@ -93,7 +93,6 @@ class CompilingEngine:
         self.method, self.parameters, self.buffers = inner.method, inner.parameters, inner.buffers
         self.compiled = False
         self._call: Callable[..., Losses] | None = None
-        self._updated = {phase: set(updated_names(inner.method, phase)) for phase in inner.method.phases}
 
     def compile_now(self) -> None:
         """Compile each phase when it is next computed."""
@@ -107,18 +106,13 @@ class CompilingEngine:
         if self._call is None or len(batch.image) != self.full:
             return self.inner.losses(phase, batch, noise, schedule)
         # A compiled backward computes every gradient that may be asked for, so that none but the phase's may be.
-        others = [p for n, p in self.parameters.items() if n not in self._updated[phase] and p.requires_grad]
         try:
-            for parameter in others:
-                parameter.requires_grad_(False)
-            return self._call(phase, batch, noise, schedule)
+            with confined_to(self, phase):
+                return self._call(phase, batch, noise, schedule)
         except Exception as error:
             # Whatever the compiler fails at, the plain way remains; what is wrong with a loss itself raises there.
             self._call, self.compiled = None, False
             self.note(f"computed as it is, not compiled: {type(error).__name__}: {str(error).strip()[:200]}")
-        finally:
-            for parameter in others:
-                parameter.requires_grad_(True)
         return self.inner.losses(phase, batch, noise, schedule)
 
 

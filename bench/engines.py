@@ -4,7 +4,8 @@ Both engines show the trainer the same face, so there is one training step. The 
 every faster one is held against.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -32,10 +33,16 @@ class Engine(Protocol):
 
 
 class PlainEngine:
-    """One seed, eager: the module as it is."""
+    """One seed, eager: the module as it is.
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
+    Args:
+        method: what is trained.
+        confined: no gradient but a phase's can be asked of its loss. The numbers are the same; a layer whose gradient
+            is code of this project computes every one that might be asked for.
+    """
+
+    def __init__(self, method: Method, confined: bool = False) -> None:
+        self.method, self.confined = method, confined
         self.parameters: dict[str, Tensor] = dict(method.named_parameters())
         self.buffers: dict[str, Tensor] = dict(method.named_buffers())
 
@@ -43,7 +50,8 @@ class PlainEngine:
         self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]
     ) -> Losses:
         """Scalars."""
-        return self.method(phase.loss, batch, noise, schedule)
+        with confined_to(self, phase) if self.confined else contextlib.nullcontext():
+            return self.method(phase.loss, batch, noise, schedule)
 
 
 class StackedEngine:
@@ -81,6 +89,20 @@ class StackedEngine:
         """Each seed's state dict."""
         state = {**self.parameters, **self.buffers}
         return [{k: v[i].detach().clone() for k, v in state.items()} for i in range(self.num_seeds)]
+
+
+@contextlib.contextmanager
+def confined_to(engine: Engine, phase: Phase) -> Iterator[None]:
+    """While a phase's loss is computed, no parameter wants a gradient that the phase does not update."""
+    updated = set(updated_names(engine.method, phase))
+    others = [p for n, p in engine.parameters.items() if n not in updated and p.requires_grad]
+    try:
+        for parameter in others:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
 
 
 def updated_names(method: Method, phase: Phase) -> list[str]:

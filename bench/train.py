@@ -230,7 +230,8 @@ class Steps:
         self.method, self.share = method, share
         self.inputs = Inputs(method, pixels, settings, seed, share)
         self.optimizer = make_optimizer(method, dict(method.named_parameters()), settings, speed)
-        self.engine = Bf16Engine(method) if speed.precision == "bf16" else PlainEngine(method)
+        confined = speed.winograd
+        self.engine = Bf16Engine(method) if speed.precision == "bf16" else PlainEngine(method, confined)
         self.captured: CapturedStep | None = None
         self.compiling: Compiling | None = None
         if speed.compile != "never" and method.phases:

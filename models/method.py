@@ -31,7 +31,8 @@ class Phase:
 
     Attributes:
         loss: name of the method computing it: `(batch, noise, schedule) -> {"loss": ..., ...}`, batch means.
-        updates: the children whose parameters are stepped; no other parameter receives a gradient.
+        updates: the children whose parameters are stepped; no other parameter receives a gradient, nor may the loss
+            itself differentiate by another.
         keep_grad: add to the previous phase's gradients instead of starting from zero.
     """
 
