@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from bench.data.dropped import split_dropped
 from bench.data.fractions import split_fraction
 from bench.errors import UsageError, choice_error
+from bench.importing import importing
 
 # Freeze points of the backbones that planning must not wait for timm to know.
 FREEZE_POINTS: dict[str, tuple[str, ...]] = {
@@ -121,9 +122,10 @@ def _facts(backbone: str) -> tuple[tuple[str, ...], int]:
     """Freeze points and stride, from the table or from the live network, which is checked to have stages."""
     if backbone in FREEZE_POINTS:
         return FREEZE_POINTS[backbone], STRIDES[backbone]
-    import timm
+    with importing():
+        import timm
 
-    from models import backbones, plugins
+        from models import backbones, plugins
 
     try:
         plugins.load_backbone(backbone.partition(".")[0])

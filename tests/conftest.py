@@ -1,6 +1,10 @@
+import gc
 import os
 
 import pytest
+
+# As `bench.importing` has it: none of what is imported and collected is garbage.
+gc.disable()
 
 # One thread a test process: bits differ between one and two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,6 +15,12 @@ os.environ["BENCH_MEASURE"] = "0"
 pytest.register_assert_rewrite("tests.survival")
 
 pytest_plugins = ["tests.slurm_cluster", "tests.browser"]
+
+
+def pytest_collection_finish(session):
+    """What is there before the first test is never walked over again; the collector is as it always is."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.devices import calls
+from bench.importing import importing
 from bench.launch.distributed import NotJoined, Place, connect, gpu_of
 
 if TYPE_CHECKING:
@@ -89,7 +90,9 @@ def _train(store: "Store", here: Place, number: int, call: calls.Call, data: "_D
     from bench.devices.share import PeerGone
     from bench.errors import DataError, Interrupted, OutOfTime, Preempted
     from bench.launch.control import Stop
-    from bench.train import pretrain
+
+    with importing():
+        from bench.train import pretrain
 
     try:
         if call.backend == "nccl":

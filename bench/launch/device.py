@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.importing import importing
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -31,7 +32,8 @@ def resolve_device(name: str) -> tuple[str, str]:
         UsageError: no such device here.
     """
     if name != "cpu":
-        import torch
+        with importing():
+            import torch
 
         if torch.cuda.is_available():
             return "cuda", torch.cuda.get_device_name()

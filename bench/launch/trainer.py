@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bench.importing import importing
+
 if TYPE_CHECKING:
     from bench.together_speed import TogetherSpeed
 
@@ -12,7 +14,8 @@ class TorchTrainer:
 
     def pretrain(self, *args: Any, **options: Any) -> dict[str, Any]:
         """See `bench.train.pretrain`."""
-        from bench.train import pretrain
+        with importing():
+            from bench.train import pretrain
 
         return pretrain(*args, **options)
 
@@ -20,24 +23,28 @@ class TorchTrainer:
         self, *args: Any, **options: Any
     ) -> Iterator[tuple[int, dict[str, Any] | Exception]]:
         """See `bench.together.pretrain_together`."""
-        from bench.together import pretrain_together
+        with importing():
+            from bench.together import pretrain_together
 
         return pretrain_together(*args, **options)
 
     def together_speed(self, *args: Any, **options: Any) -> "TogetherSpeed":
         """See `bench.together_speed.measure`."""
-        from bench.together_speed import measure
+        with importing():
+            from bench.together_speed import measure
 
         return measure(*args, **options)
 
     def probe(self, *args: Any, **options: Any) -> dict[str, Any]:
         """See `bench.probe.probe`."""
-        from bench.probe import probe
+        with importing():
+            from bench.probe import probe
 
         return probe(*args, **options)
 
     def evaluate(self, *args: Any, **options: Any) -> dict[str, Any]:
         """See `bench.evaluate.evaluate`."""
-        from bench.evaluate import evaluate
+        with importing():
+            from bench.evaluate import evaluate
 
         return evaluate(*args, **options)

@@ -12,13 +12,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench.evaluations.registry import EVALUATIONS
+from bench.importing import importing
 from bench.launch.control import RunOptions
 from bench.launch.device import resolve_device
 from bench.micro.measurement import Measurement
-from bench.micro.miniatures import Miniatures, Wanted
+
+with importing():
+    import torch
+
+    from bench.micro.miniatures import Miniatures, Wanted
 
 # Shortest time in which a miniature that was measured once is worth measuring again.
 AGAIN_SECONDS = 0.2

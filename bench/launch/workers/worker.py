@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.importing import importing
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import num_cores, resolve_device
 from bench.launch.local import LocalRunner
@@ -88,9 +89,10 @@ def look(device: str) -> dict[str, Any]:
 
 def warm_up() -> None:
     """Import what computes cells, while the parent still reads the data."""
-    import bench.evaluate
-    import bench.probe
-    import bench.train  # noqa: F401
+    with importing():
+        import bench.evaluate
+        import bench.probe
+        import bench.train  # noqa: F401
 
 
 def gpu_memory() -> int:
