@@ -63,7 +63,8 @@ COMPUTE |= {
 COMPUTE |= {f"contract.{name}" for name in ("backbones", "losses", "method_case", "methods")}
 # Of what is measured of a pretraining.
 COMPUTE |= {
-    f"perf.{name}" for name in ("breakdown", "loading", "peak", "pretrain", "reading", "steps", "work")
+    f"perf.{name}"
+    for name in ("authors", "breakdown", "loading", "peak", "pretrain", "reading", "steps", "turns", "work")
 }
 _EVALUATIONS = (
     "features",

@@ -1,22 +1,19 @@
 """`bench perf`."""
 
-import functools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from bench.commands import perf_data, perf_loading, perf_seeds
-from bench.commands.options import data_option, json_option, typed, user_path
+from bench.commands.options import typed, user_path
+from bench.commands.perf_options import shared_options
 from bench.errors import UsageError
 from bench.files import dumps, write_bytes
-from bench.launch.device import DEVICES
 from bench.selection import freeze_points, select, split
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 # beta-VAE and PatchVAE, and the one that takes most memory and time.
 METHODS = ("beta-vae", "patchvae", "patchvae-gan")
@@ -25,42 +22,8 @@ PRETRAIN = {"batch": 128, "rounds": 9}
 PROBE = {"pairs": 5, "images": 1280, "epochs": 3, "of_epochs": 30}
 
 
-def _shared_options(dataset: str) -> Callable[[F], F]:
-    """Where to measure, of which images, and what becomes of the numbers."""
-    options = (
-        click.option(
-            "-d", "--dataset", default=dataset, show_default=True, metavar="NAME", help="Of which images."
-        ),
-        click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
-        click.option(
-            "--precision",
-            type=click.Choice(["auto", "fp32", "bf16"]),
-            default="auto",
-            show_default=True,
-            help="Of the fast ways.",
-        ),
-        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N"),
-        data_option,
-        click.option(
-            "--compare",
-            "earlier",
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="An earlier perf.json: which ratios got worse; exit code 1 if one did.",
-        ),
-        click.option(
-            "--out",
-            type=click.Path(path_type=Path),
-            metavar="FOLDER",
-            help="Also perf.json, perf.md and the roofline as perf.svg and perf.png.",
-        ),
-        json_option,
-    )
-    return lambda function: functools.reduce(lambda f, option: option(f), reversed(options), function)
-
-
 @click.group("perf", invoke_without_command=True)
-@_shared_options("digits")
+@shared_options("digits")
 @click.pass_context
 def command(ctx: click.Context, **given: Any) -> int | None:
     """How fast this machine computes: each way side by side, and the share of its own ceiling.
@@ -115,7 +78,21 @@ command.add_command(perf_loading.command)
 )
 @click.option("--profile", is_flag=True, help="Also where a step's time goes.")
 @click.option("--memory/--no-memory", default=True, help="Each way's peak, in a process of its own.")
-@_shared_options("digits")
+@click.option(
+    "--authors",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also the step of the authors' code: a clone of github.com/kampta/PatchVAE.",
+)
+@click.option(
+    "--beside",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that take each turn at the same time, as seeds do on N cores.",
+)
+@shared_options("digits")
 def pretrain(**given: Any) -> int:
     """A step of a pretraining in each way of computing it, beside what the device can do at most.
 
@@ -152,7 +129,7 @@ def pretrain(**given: Any) -> int:
     help="Of a whole probe.",
 )
 @click.option("--each", is_flag=True, help="Also without each of the switches.")
-@_shared_options("cifar100")
+@shared_options("cifar100")
 def probe(**given: Any) -> int:
     """A probe, feature pass included: features recomputed each epoch, computed once, and the fast way.
 
@@ -192,6 +169,12 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
     chosen = select("method", names, [name for name in methods.METHODS if name not in still])
     size = given.get("size") or datasets.spec(given["dataset"]).image_size or 32
     settings = {"batch": given["batch"], "size": size, "precision": given["precision"]}
+    settings["beside"] = given.get("beside", 1)
+    authors = user_path(given.get("authors"))
+    if authors is not None:
+        from bench.perf.clone import check_clone
+
+        check_clone(authors)
 
     def measured(data: Any, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
         from bench.perf.pretrain import Wish, measure
@@ -204,6 +187,7 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
                 len(data.classes),
                 device=device,
                 ways=tuple(split(given.get("ways", ()))),
+                authors=None if authors is None else str(authors),
                 **settings,
                 **{name: given[name] for name in flags if name in given},
             ),

@@ -25,7 +25,9 @@ ERRORS = 3.0
 MEDIAN = math.sqrt(math.pi / 2)
 ROUNDS = 3
 # What must be alike for ratios to compare: part -> settings.
-SAME = {"pretrain": ("batch", "size", "precision"), "probe": ("images", "epochs", "epochs_run")}
+SAME = {"pretrain": ("batch", "size", "precision", "beside"), "probe": ("images", "epochs", "epochs_run")}
+# What measurements meant before they could say so.
+IMPLIED = {"beside": 1}
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,10 @@ def refuse_unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         if part in before and part in now:
             for name in names:
                 if name in now[part]:
-                    _refuse_if(name, before[part][name], now[part][name])
+                    then = (
+                        before[part][name] if name not in IMPLIED else before[part].get(name, IMPLIED[name])
+                    )
+                    _refuse_if(name, then, now[part][name])
 
 
 def refuse_few(rounds: int) -> None:

@@ -6,7 +6,8 @@ and shares are taken within a round, so that what else the machine is doing fall
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,20 +15,17 @@ import torch
 from bench.data.arrays import Split
 from bench.launch.control import RunOptions
 from bench.loop import prepare_device
-from bench.memory import keep_freed_memory
+from bench.perf.authors import why_not
 from bench.perf.breakdown import breakdown
-from bench.perf.ceiling import MATMUL, clock, copied_bytes_per_second
+from bench.perf.ceiling import MATMUL, copied_bytes_per_second
+from bench.perf.clone import AUTHORS, COMMIT, REPOSITORY
 from bench.perf.facts import spread
 from bench.perf.peak import peak
-from bench.perf.steps import make_steps, set_memory, some_images
+from bench.perf.steps import some_images
+from bench.perf.turns import CONVOLUTIONS, PRODUCT, Beside, Turns, rounds
 from bench.perf.ways import chosen, ways
-from bench.perf.work import Convolutions, Work, best_convolutions, work_of
+from bench.perf.work import Work
 from bench.speed import Speed, choose, has_bf16
-from bench.train import Steps
-
-# Rounds that warm up, and steps of a turn: one step of a GPU is too short to be timed alone.
-WARM_UP = {"cpu": (2, 1), "cuda": (5, 10)}
-CONVOLUTIONS, PRODUCT = "convolutions", "product"
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,8 @@ class Wish:
         ways: names of those wanted; () is all.
         memory: measure peaks too, each in a process of its own.
         profile: say where the rest of the step goes.
+        authors: folder of a clone of the authors' code, whose step is taken too.
+        beside: processes that take the same turns at the same time, this one among them.
     """
 
     methods: tuple[str, ...]
@@ -65,6 +65,8 @@ class Wish:
     ways: tuple[str, ...] = ()
     memory: bool = True
     profile: bool = False
+    authors: str | None = None
+    beside: int = 1
 
 
 def compared(wish: Wish) -> dict[str, Speed]:
@@ -88,68 +90,98 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
 
     Raises:
         UsageError: a way does not exist here, or a method cannot be built for such images.
-        BenchError: a process that was to tell its peak memory died.
+        BenchError: a process that was to tell its peak memory, or to be measured beside this one, died.
     """
     device = prepare_device(wish.device, RunOptions(threads=wish.threads))
     speeds = compared(wish)
-    dtype = torch.bfloat16 if has_bf16(wish.device) else torch.float32
     split = some_images(wish.split, wish.batch, wish.size)
-    rows = [_method(name, speeds, split, wish, device, dtype, tell) for name in wish.methods]
+    rows = [_method(name, speeds, split, wish, tell) for name in wish.methods]
     product = [value for row in rows for value in row.pop(PRODUCT)]
     return {
         "batch": wish.batch,
         "size": wish.size,
         "rounds": wish.rounds,
+        "beside": wish.beside,
+        **({} if wish.authors is None else {AUTHORS: {"repository": REPOSITORY, "commit": COMMIT}}),
         "precision": wish.precision,
         "clock": "CPU seconds" if device.type == "cpu" and wish.threads == 1 else "wall seconds",
-        "product": {"dtype": _word(dtype), "flops": statistics.median(product)},
+        "product": {
+            "dtype": "bf16" if has_bf16(wish.device) else "fp32",
+            "flops": statistics.median(product),
+        },
         "copied_bytes_per_second": copied_bytes_per_second(device),
         "rows": rows,
     }
 
 
 def _method(
-    name: str,
-    speeds: Mapping[str, Speed],
-    split: Split,
-    wish: Wish,
-    device: torch.device,
-    dtype: torch.dtype,
-    tell: Callable[[str], None],
+    name: str, speeds: Mapping[str, Speed], split: Split, wish: Wish, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    tell(f"{name}: {', '.join(speeds)}")
-    shape = {"batch": wish.batch, "size": wish.size, "num_classes": wish.num_classes}
-    steps = {way: make_steps(name, speed, split, device=device, **shape) for way, speed in speeds.items()}
-    work = work_of(steps["plain"].next)
-    keep_freed_memory()
-    alone = best_convolutions(work.calls, device)
-    times = _rounds(steps, speeds, alone, _product(device, dtype), wish, device)
-    flop = alone.flop()
-    rows = [_row(way, speed, times, work, wish) for way, speed in speeds.items()]
+    tell(f"{name}: {', '.join(speeds)}{_with_authors(name, wish)}")
+    turns = Turns(name, speeds, split, wish)
+    alone = turns.alone
+    with ExitStack() as ended:
+        beside = Beside(
+            wish.beside - 1,
+            ended,
+            name,
+            speeds,
+            split,
+            replace(wish, split=split),
+            (alone.layout, alone.dtype),
+        )
+        times = rounds(turns, beside, wish.rounds, torch.device(wish.device))
+    flop = wish.beside * alone.flop()
+    rows = [_row(way, speeds.get(way), times, turns.work, wish) for way in turns.ways]
     if wish.profile:
         for row in rows:
-            set_memory(speeds[row["way"]])
-            row["profile"] = breakdown(steps[row["way"]].next, device)
-    # Ways and their moments are given back before others measure their memory.
-    steps.clear()
-    for row in rows if wish.memory else ():
-        tell(f"{name}: memory, {row['way']}")
-        threads = {"device": wish.device, "threads": wish.threads}
-        row |= peak(name, speeds[row["way"]], **shape, **threads)
-    return {
+            row["profile"] = breakdown(turns.ready(row["way"]), torch.device(wish.device))
+    facts = {
         "method": name,
-        "flop": work.flop,
-        "touched_bytes": work.touched,
+        "flop": turns.work.flop,
+        "touched_bytes": turns.work.touched,
         CONVOLUTIONS: {
-            "calls": len(work.calls),
-            "flop": flop,
+            "calls": len(turns.work.calls),
+            "flop": alone.flop(),
             "layout": alone.layout,
             "dtype": _word(alone.dtype),
             "ms": 1e3 * statistics.median(times[CONVOLUTIONS]),
             "flops": statistics.median(flop / taken for taken in times[CONVOLUTIONS]),
         },
-        PRODUCT: [2 * MATMUL**3 / taken for taken in times[PRODUCT]],
+        PRODUCT: [wish.beside * 2 * MATMUL**3 / taken for taken in times[PRODUCT]],
+        **_authors_facts(name, turns, wish),
         "ways": rows,
+    }
+    # Ways and their moments are given back before others measure their memory.
+    del turns, alone
+    shape = {"batch": wish.batch, "size": wish.size, "num_classes": wish.num_classes}
+    for row in rows if wish.memory else ():
+        if row["way"] in speeds:
+            tell(f"{name}: memory, {row['way']}")
+            threads = {"device": wish.device, "threads": wish.threads}
+            row |= peak(name, speeds[row["way"]], **shape, **threads)
+    return facts
+
+
+def _with_authors(name: str, wish: Wish) -> str:
+    if wish.authors is None:
+        return ""
+    missing = why_not(name)
+    return f", {AUTHORS}" if missing is None else f" ({missing})"
+
+
+def _authors_facts(name: str, turns: Turns, wish: Wish) -> dict[str, Any]:
+    if wish.authors is None:
+        return {}
+    theirs = turns.authors
+    if theirs is None:
+        return {AUTHORS: {"missing": why_not(name)}}
+    return {
+        AUTHORS: {
+            "parameters": theirs.parameters,
+            "parameters_of_ours": turns.parameters,
+            "note": theirs.note,
+        }
     }
 
 
@@ -157,53 +189,22 @@ def _word(dtype: torch.dtype) -> str:
     return {torch.float32: "fp32", torch.bfloat16: "bf16"}[dtype]
 
 
-def _product(device: torch.device, dtype: torch.dtype) -> Callable[[], object]:
-    a, b = (torch.randn(MATMUL, MATMUL, device=device).to(dtype) for _ in range(2))
-    return lambda: a @ b
-
-
-def _rounds(
-    steps: Mapping[str, Steps],
-    speeds: Mapping[str, Speed],
-    alone: Convolutions,
-    product: Callable[[], object],
-    wish: Wish,
-    device: torch.device,
-) -> dict[str, list[float]]:
-    """Seconds of each way's step and of each ceiling, by name, one a round."""
-    warm_up, a_turn = WARM_UP.get(device.type, WARM_UP["cuda"])
-    runs: dict[str, Callable[[], object]] = {way: one.next for way, one in steps.items()}
-    runs |= {CONVOLUTIONS: alone, PRODUCT: product}
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    names = list(runs)
-    for turn in range(wish.rounds + warm_up):
-        # Who comes after whom changes from round to round.
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            if name in speeds:
-                set_memory(speeds[name])
-            else:
-                keep_freed_memory()
-            begun = clock(device, wish.threads)
-            for _ in range(a_turn):
-                runs[name]()
-            if turn >= warm_up:
-                found[name].append((clock(device, wish.threads) - begun) / a_turn)
-    return found
-
-
 def _row(
-    way: str, speed: Speed, times: Mapping[str, Sequence[float]], work: Work, wish: Wish
+    way: str, speed: Speed | None, times: Mapping[str, Sequence[float]], work: Work, wish: Wish
 ) -> dict[str, Any]:
     taken = times[way]
     seconds = statistics.median(taken)
     product = [2 * MATMUL**3 / one for one in times[PRODUCT]]
-    return {
+    row = {
         "way": way,
-        "switches": speed.as_json(),
+        "switches": None if speed is None else speed.as_json(),
         "ms": 1e3 * seconds,
-        "images_per_second": wish.batch / seconds,
-        "flops": work.flop / seconds,
+        "images_per_second": wish.beside * wish.batch / seconds,
+        "flops": wish.beside * work.flop / seconds,
         "times_faster": spread([p / t for p, t in zip(times["plain"], taken, strict=True)]),
         "of_convolutions": spread([c / t for c, t in zip(times[CONVOLUTIONS], taken, strict=True)]),
         "of_product": spread([work.flop / t / p for t, p in zip(taken, product, strict=True)]),
     }
+    if AUTHORS in times and way != AUTHORS:
+        row["times_authors"] = spread([a / t for a, t in zip(times[AUTHORS], taken, strict=True)])
+    return row

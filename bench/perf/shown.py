@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.commands.options import table
+from bench.perf.clone import AUTHORS
 from bench.perf.facts import shared_words
 
 Table = tuple[list[str], list[list[str]]]
@@ -74,6 +75,8 @@ def _sections(facts: Mapping[str, Any]) -> list[tuple[str, Table]]:
     if "pretrain" in facts:
         part = facts["pretrain"]
         found.append((_pretrain_words(part), _pretrain(part)))
+        if AUTHORS in part:
+            found.append((_authors_words(part), _authors(part)))
         if any("profile" in way for row in part["rows"] for way in row["ways"]):
             found.append((PROFILE_NOTE, _profile(part)))
     if "probe" in facts:
@@ -89,9 +92,49 @@ def _pretrain_words(part: Mapping[str, Any]) -> str:
         each.append(f"\n{row['method']}'s convolutions alone {rate} ({alone['dtype']}, {alone['layout']})")
     return (
         f"Pretraining: batch {part['batch']}, {part['size']}x{part['size']}, {part['clock']}, medians of"
-        f" {part['rounds']} rounds.\nGFLOP/s at most: a large product {product['flops'] / 1e9:.0f}"
-        f" ({product['dtype']}),{','.join(each)}."
+        f" {part['rounds']} rounds{_beside_words(part)}.\nGFLOP/s at most:"
+        f" a large product {product['flops'] / 1e9:.0f} ({product['dtype']}),{','.join(each)}."
     )
+
+
+def _beside_words(part: Mapping[str, Any]) -> str:
+    count = part.get("beside", 1)
+    if count == 1:
+        return ""
+    return f";\n{count} processes take each turn at the same time: ms/step is their mean, rates are their sum"
+
+
+def _authors_words(part: Mapping[str, Any]) -> str:
+    theirs = part[AUTHORS]
+    lines = [
+        f"Beside the authors' code ({theirs['repository']} at {theirs['commit'][:12]}), their step on a batch that",
+        "is in memory as their floats: their loader and their log files are not timed.",
+    ]
+    for row in part["rows"]:
+        facts = row[AUTHORS]
+        if "missing" in facts:
+            lines.append(f"{row['method']}: {facts['missing']}.")
+            continue
+        same = facts["parameters"] == facts["parameters_of_ours"]
+        ours = "as ours" if same else f"ours {facts['parameters_of_ours']:,}"
+        note = f",\n  {facts['note']}" if facts["note"] else ""
+        lines.append(f"{row['method']}: {facts['parameters']:,} parameters, {ours}{note}.")
+    return "\n".join(lines)
+
+
+def _authors(part: Mapping[str, Any]) -> Table:
+    rows = [
+        [
+            row["method"],
+            way["way"],
+            f"{way['images_per_second']:.0f}",
+            _ratio(way["times_authors"]) if "times_authors" in way else "1",
+        ]
+        for row in part["rows"]
+        if "missing" not in row[AUTHORS]
+        for way in row["ways"]
+    ]
+    return ["method", "way", "images/s", "authors / way"], rows
 
 
 def _pretrain(part: Mapping[str, Any]) -> Table:

@@ -1,0 +1,47 @@
+"""Options of every part of `bench perf` that prints facts, keeps them and compares them."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bench.commands.options import data_option, json_option
+from bench.launch.device import DEVICES
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def shared_options(dataset: str) -> Callable[[F], F]:
+    """Where to measure, of which images, and what becomes of the numbers."""
+    options = (
+        click.option(
+            "-d", "--dataset", default=dataset, show_default=True, metavar="NAME", help="Of which images."
+        ),
+        click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
+        click.option(
+            "--precision",
+            type=click.Choice(["auto", "fp32", "bf16"]),
+            default="auto",
+            show_default=True,
+            help="Of the fast ways.",
+        ),
+        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, metavar="N"),
+        data_option,
+        click.option(
+            "--compare",
+            "earlier",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="An earlier perf.json: which ratios got worse; exit code 1 if one did.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            metavar="FOLDER",
+            help="Also perf.json, perf.md and the roofline as perf.svg and perf.png.",
+        ),
+        json_option,
+    )
+    return lambda function: functools.reduce(lambda f, option: option(f), reversed(options), function)
