@@ -53,25 +53,79 @@ THREE = transforms(3, (0, 1, -1, 2, -2))
 TWO = transforms(2, (0, 1, -1, 2))
 
 
-def _sum(row: Sequence[Fraction], name: Callable[[int], str]) -> str:
+def _sum(row: Sequence[Fraction], names: Sequence[str]) -> str:
     terms = []
-    for i, c in enumerate(row):
+    for c, name in zip(row, names, strict=True):
         if c:
             sign, size = ("-" if c < 0 else "+"), abs(c)
-            terms.append(f"{sign} {name(i)}" if size == 1 else f"{sign} {float(size)!r}f * {name(i)}")
-    return " ".join(terms).removeprefix("+ ")
+            terms.append(f"{sign} {name}" if size == 1 else f"{sign} {float(size)!r}f * {name}")
+    return " ".join(terms).removeprefix("+ ") or "(v8){0}"
 
 
-def both_sides(matrix: Matrix) -> str:
-    """C: a[rows][cols] of vectors becomes o = matrix a matrix^T."""
-    cols, rows = len(matrix[0]), len(matrix)
-    lines = [f"v8 t[{rows}][{cols}], o[{rows}][{rows}];"]
+def _twins(rows: Sequence[Sequence[Fraction]]) -> list[tuple[int, int]]:
+    """Pairs of rows that differ by signs: those of points p and -p."""
+    pairs: list[tuple[int, int]] = []
+    for i, row in enumerate(rows):
+        if any(i in pair for pair in pairs):
+            continue
+        for j in range(i + 1, len(rows)):
+            signs = {b / a for a, b in zip(row, rows[j], strict=True) if a and b}
+            if [abs(c) for c in row] == [abs(c) for c in rows[j]] and signs == {Fraction(1), Fraction(-1)}:
+                pairs.append((i, j))
+                break
+    return pairs
+
+
+def product(matrix: Matrix, names: Sequence[str], fresh: str) -> tuple[list[str], list[str]]:
+    """C of a matrix times a vector: what two entries or two rows of it share is summed once.
+
+    Args:
+        matrix: [rows, columns].
+        names: of the vector's entries, one a column.
+        fresh: a prefix of names that are free.
+
+    Returns:
+        Statements that come first, and the expression of each row.
+    """
+    columns, before, names = [list(c) for c in transposed(matrix)], [], list(names)
+    for i, j in _twins(columns):
+        both, apart = f"{fresh}p{i}", f"{fresh}m{i}"
+        before.append(f"v8 {both} = {names[i]} + {names[j]}, {apart} = {names[i]} - {names[j]};")
+        same = [a == b for a, b in zip(columns[i], columns[j], strict=True)]
+        whole = columns[i]
+        columns[i] = [c if s else Fraction(0) for c, s in zip(whole, same, strict=True)]
+        columns[j] = [Fraction(0) if s else c for c, s in zip(whole, same, strict=True)]
+        names[i], names[j] = both, apart
+    rows = list(zip(*columns, strict=True))
+    found = [_sum(row, names) for row in rows]
+    for i, j in _twins(rows):
+        same = [c if a == c else Fraction(0) for c, a in zip(rows[i], rows[j], strict=True)]
+        other = [c if a != c else Fraction(0) for c, a in zip(rows[i], rows[j], strict=True)]
+        before.append(f"v8 {fresh}e{i} = {_sum(same, names)}, {fresh}o{i} = {_sum(other, names)};")
+        found[i], found[j] = f"{fresh}e{i} + {fresh}o{i}", f"{fresh}e{i} - {fresh}o{i}"
+    return before, found
+
+
+def both_sides(
+    left: Matrix, right: Matrix, load: Callable[[int, int], str], store: Callable[[int, int], str]
+) -> str:
+    """C of o = left a right^T, entries of which are vectors.
+
+    Args:
+        left: [rows, m].
+        right: [cols, n].
+        load: an entry of a [m, n], read once.
+        store: what an entry of o [rows, cols] is assigned to.
+    """
+    cols = len(right[0])
+    lines = [f"v8 t[{len(left)}][{cols}];"]
     for j in range(cols):
-        lines += [
-            f"t[{i}][{j}] = {_sum(row, lambda k, j=j: f'a[{k}][{j}]')};" for i, row in enumerate(matrix)
-        ]
-    for i in range(rows):
-        lines += [
-            f"o[{i}][{j}] = {_sum(row, lambda k, i=i: f't[{i}][{k}]')};" for j, row in enumerate(matrix)
-        ]
+        names = [f"a{i}" for i in range(len(left[0]))]
+        before, rows = product(left, names, "s")
+        loads = [f"{name} = {load(i, j)}" for i, name in enumerate(names)]
+        lines += ["{", f"v8 {', '.join(loads)};", *before]
+        lines += [*(f"t[{i}][{j}] = {row};" for i, row in enumerate(rows)), "}"]
+    for i in range(len(left)):
+        before, rows = product(right, [f"t[{i}][{j}]" for j in range(cols)], "s")
+        lines += ["{", *before, *(f"{store(i, j)} = {row};" for j, row in enumerate(rows)), "}"]
     return "\n      ".join(lines)

@@ -8,10 +8,20 @@ typedef float v8 __attribute__((vector_size(32), aligned(4)));
 #define INLINE static inline __attribute__((always_inline))
 #define TILES for (long b = 0, tile = 0; b < n; b++) for (long u = 0; u < h; u += 4) \
   for (long v = 0; v < w; v += 4, tile++)
-#define AT(product) ((((product) * (c / 16) + k / 16) * rows + tile) * 16 + k % 16)
+#define PANEL(k) (((k) / 16 * rows + tile) * 16 + (k) % 16)
+// Lines that no hardware foresees: the next one of each product's, and the next image's.
+#define AHEAD(count, write) if (!(k & 8)) { \
+    const float *next = o + (k + 16 < c ? rows * 16 : 16 - (c / 16 - 1) * rows * 16); \
+    for (long q = 0; q < count; q++) __builtin_prefetch(next + q * plane, write); \
+  }
+#define COMING(image) if (!(k & 8)) \
+    for (long q = 0; q < 16; q++) __builtin_prefetch((image) + (tile * c + k + q) * 16);
 
-// c[m, 16] = a[m, 16 * depth] b[16 * depth, 16], where a lies in panels.
-INLINE void block(const long m, const float *a, const float *b, float *c, long depth, long rows) {
+// How far matrices of two products are apart: not by a multiple of a page, whose lines would share a cache's places.
+static long apart(long floats) { return floats + (1040 - floats % 1024) % 1024; }
+
+// c[m, 16] = a[m, 16 * depth] b[16 * depth, 16], where a lies in panels; or is added to it.
+INLINE void block(const long m, const float *a, const float *b, float *c, long depth, long rows, long add) {
   v8 o[6][2];
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) o[i][0] = o[i][1] = (v8){0};
@@ -24,6 +34,12 @@ INLINE void block(const long m, const float *a, const float *b, float *c, long d
         o[i][1] += a[i * 16 + e] * right;
       }
     }
+  if (add)
+    #pragma GCC unroll 6
+    for (long i = 0; i < m; i++) {
+      o[i][0] += LOAD(c + i * 16);
+      o[i][1] += LOAD(c + i * 16 + 8);
+    }
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) {
     STORE(c + i * 16) = o[i][0];
@@ -33,21 +49,25 @@ INLINE void block(const long m, const float *a, const float *b, float *c, long d
 
 // c = a b: panels [wide, rows, 16] of panels [depth, rows, 16] and [wide, 16 * depth, 16]; m of the rows.
 static void multiply(const float *a, const float *b, float *c, long m, long depth, long wide, long rows) {
-  for (long j = 0; j < wide; j++, b += depth * 256, c += rows * 16) {
-    long i = 0;
-    for (; i + 6 <= m; i += 6) block(6, a + i * 16, b, c + i * 16, depth, rows);
-    switch (m - i) {
-      case 5: block(5, a + i * 16, b, c + i * 16, depth, rows); break;
-      case 4: block(4, a + i * 16, b, c + i * 16, depth, rows); break;
-      case 3: block(3, a + i * 16, b, c + i * 16, depth, rows); break;
-      case 2: block(2, a + i * 16, b, c + i * 16, depth, rows); break;
-      case 1: block(1, a + i * 16, b, c + i * 16, depth, rows); break;
+  for (long j = 0; j < wide; j++, c += rows * 16)
+    // So much of b stays in the nearest cache.
+    for (long d = 0; d < depth; d += 16) {
+      long some = depth - d < 16 ? depth - d : 16, i = 0;
+      const float *from = a + d * rows * 16;
+      for (; m - i >= 6; i += 6) block(6, from + i * 16, b, c + i * 16, some, rows, d);
+      switch (m - i) {
+        case 5: block(5, from + i * 16, b, c + i * 16, some, rows, d); break;
+        case 4: block(4, from + i * 16, b, c + i * 16, some, rows, d); break;
+        case 3: block(3, from + i * 16, b, c + i * 16, some, rows, d); break;
+        case 2: block(2, from + i * 16, b, c + i * 16, some, rows, d); break;
+        case 1: block(1, from + i * 16, b, c + i * 16, some, rows, d); break;
+      }
+      b += some * 256;
     }
-  }
 }
 
-// c[m, 16] += a[rows, m]^T b[rows, 16]; the rows of a and b are 16 wide, those of c `wide`.
-INLINE void outer_block(const long m, const float *a, const float *b, float *c, long rows, long wide) {
+// c[m, 16] = a[rows, m]^T b[rows, 16], of rows of 16; or is added to it.
+INLINE void outer_block(const long m, const float *a, const float *b, float *c, long rows, long add) {
   v8 o[6][2];
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) o[i][0] = o[i][1] = (v8){0};
@@ -59,45 +79,79 @@ INLINE void outer_block(const long m, const float *a, const float *b, float *c, 
       o[i][1] += a[t * 16 + i] * right;
     }
   }
+  if (add)
+    #pragma GCC unroll 6
+    for (long i = 0; i < m; i++) {
+      o[i][0] += LOAD(c + i * 16);
+      o[i][1] += LOAD(c + i * 16 + 8);
+    }
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) {
-    STORE(c + i * wide) += o[i][0];
-    STORE(c + i * wide + 8) += o[i][1];
+    STORE(c + i * 16) = o[i][0];
+    STORE(c + i * 16 + 8) = o[i][1];
   }
 }
 
-// c[16 * high, 16 * wide] += a^T b, of panels [high, rows, 16] and [wide, rows, 16]; m of the rows.
-static void add_outer(const float *a, const float *b, float *c, long m, long high, long wide, long rows) {
-  for (long d = 0; d < high; d++, a += rows * 16) for (long j = 0; j < wide; j++) {
+// c = a^T b, blocks [high, wide, 16, 16] of panels [high, rows, 16] and [wide, rows, 16]; m of the rows. Or adds.
+static void outer(const float *a, const float *b, float *c, long m, long high, long wide, long rows, long add) {
+  for (long d = 0; d < high; d++, a += rows * 16) for (long j = 0; j < wide; j++, c += 256) {
     const float *right = b + j * rows * 16;
-    float *to = c + d * 16 * wide * 16 + j * 16;
-    outer_block(6, a, right, to, m, wide * 16);
-    outer_block(6, a + 6, right, to + 6 * wide * 16, m, wide * 16);
-    outer_block(4, a + 12, right, to + 12 * wide * 16, m, wide * 16);
+    outer_block(6, a, right, c, m, add);
+    outer_block(5, a + 6, right, c + 6 * 16, m, add);
+    outer_block(5, a + 11, right, c + 11 * 16, m, add);
   }
 }
 
-// What one thread does: some of the images. A gradient that is not wanted is null.
+// Filters of 16 by 16 channels to [side, side, 16 rows, 16 lanes], by their strides, and back.
+static void read_taps(float *to, const float *g, long side, long down, long right, long row, long lane) {
+  for (long y = 0; y < side; y++) for (long x = 0; x < side; x++, to += 256) {
+    const float *from = g + y * down + x * right;
+    if (row == 1) for (long m = 0; m < 16; m++) for (long i = 0; i < 16; i++) to[i * 16 + m] = from[i + m * lane];
+    else for (long i = 0; i < 16; i++) for (long m = 0; m < 16; m++) to[i * 16 + m] = from[i * row + m * lane];
+  }
+}
+
+static void write_taps(float *g, const float *from, long side, long down, long right, long row, long lane) {
+  for (long y = 0; y < side; y++) for (long x = 0; x < side; x++, from += 256) {
+    float *to = g + y * down + x * right;
+    if (row == 1) for (long m = 0; m < 16; m++) for (long i = 0; i < 16; i++) to[i + m * lane] = from[i * 16 + m];
+    else for (long i = 0; i < 16; i++) for (long m = 0; m < 16; m++) to[i * row + m * lane] = from[i * 16 + m];
+  }
+}
+
+// A convolution's small image [n, h, w, c] and large one, of k channels; what is not wanted is null. Of a weight the
+// strides are those of small channels, large channels, rows and columns.
 typedef struct job {
-  const float *x, *filters, *dy;
-  float *y, *dx, *dfilters, *work;
-  long n, h, w, c, k, count;
-  void (*run)(struct job *);
+  const float *small, *large;
+  float *to_small, *to_large;
+  const float *weight;
+  float *dweight;
+  const long *strides;
+  float *filters, *products, *work;
+  long n, h, w, c, k, count, threads, thread;
 } job;
 
-static void *start(void *it) {
-  job *j = it;
-  j->run(j);
+typedef struct {
+  void (*run)(const job *);
+  job job;
+} start;
+
+static void *begin(void *it) {
+  start *s = it;
+  s->run(&s->job);
   return 0;
 }
 
-static void run_all(job *jobs, long threads) {
-  pthread_t made[threads];
-  int own[threads];
-  for (long t = 1; t < threads; t++) own[t] = pthread_create(made + t, 0, start, jobs + t);
-  start(jobs);
-  for (long t = 1; t < threads; t++) {
-    if (own[t]) start(jobs + t);
-    else pthread_join(made[t], 0);
+// Each thread takes its share.
+static void on_all(void (*run)(const job *), const job *j) {
+  pthread_t made[j->threads];
+  start starts[j->threads];
+  int own[j->threads];
+  for (long t = j->threads - 1; t >= 0; t--) {
+    starts[t] = (start){run, *j};
+    starts[t].job.thread = t;
+    own[t] = !t || pthread_create(made + t, 0, begin, starts + t);
+    if (own[t]) begin(starts + t);
   }
+  for (long t = 0; t < j->threads; t++) if (!own[t]) pthread_join(made[t], 0);
 }

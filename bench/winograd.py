@@ -10,167 +10,203 @@ Tiles are transformed, multiplied and transformed back a few images at a time in
 cache (`bench.tiles`, in C). It is compiled once a machine; without a compiler the plain convolutions stay.
 """
 
+import contextlib
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+import mmap
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from bench.minimal_filters import LANES, TILE
 from bench.tiles import library
 
-# Bytes of the panels in between that a thread has in use: it takes so many images at a time that they stay in its
-# cache, whose speed their products would else wait for; but enough tiles for a filter that is read to be of use.
-CACHED, TILES = 2 << 20, 96
+# As many tiles at a time, at least: a filter is read for that many products.
+TILES = 64
+# Bytes of working memory that a thread keeps for its next call.
+KEPT = 256 << 20
 
 
 @dataclass(frozen=True)
 class Form:
-    """A convolution as products of the transforms of tiles and filters.
+    """A convolution between a small image, of 4x4 tiles, and a large one, of windows (`bench.tiles`).
 
     Attributes:
         name: in C.
         products: of a tile.
         parts: into how many convolutions of fewer taps it falls.
-        step: from an output of a part to the next.
-        order: a weight's dimensions as rows, columns, channels in, channels out.
+        step: how many of the large image's pixels a side are one of the small one's.
     """
 
     name: str
     products: int
     parts: int
     step: int
-    order: tuple[int, int, int, int]
-
-    def panels(self, weight: Tensor, backwards: bool = False) -> Float[Tensor, "products out/16 in 16"]:
-        """The filters' transforms, part by part, in panels of output channels; of input channels for the way back."""
-        rows, cols, into, out = self.order
-        if backwards:
-            into, out = out, into
-        k = weight.shape[out]
-        taps = weight.unflatten(out, (k // LANES, LANES))
-        # Dimensions behind the one that was split have moved by one.
-        at = [d + (d > out) for d in (rows, cols, into)]
-        taps = taps.permute(at[0], at[1], out, at[2], out + 1)
-        products = _empty(self.products * self.parts, *taps.shape[2:])
-        self._map("filters", taps.contiguous(), products, products[0].numel())
-        return products
-
-    def weight_grad(self, grad: Float[Tensor, "products in out"], weight: Tensor) -> Tensor:
-        """The gradient of a weight from that of its transforms."""
-        taps = _empty(*(weight.shape[d] for d in self.order))
-        self._map("taps_of", grad, taps, grad[0].numel())
-        return taps.permute([self.order.index(d) for d in range(4)])
-
-    def _map(self, word: str, of: Tensor, to: Tensor, filters: int) -> None:
-        pointers = [ctypes.c_void_p(t.data_ptr()) for t in (of, to)]
-        getattr(library(), f"{word}_{self.name}")(*pointers, ctypes.c_long(filters))
 
 
-CONVOLVE = Form("three", 36, 1, 1, (2, 3, 1, 0))
-UPSAMPLE = Form("two", 25, 4, 2, (2, 3, 0, 1))
+CONVOLVE = Form("three", 36, 1, 1)
+HALVE = Form("two", 25, 4, 2)
+
+
+class _Memory(threading.local):
+    """A thread's working memory, which grows as it is asked for and stays: fresh pages cost as much as a product."""
+
+    def __init__(self) -> None:
+        self.held, self.size = ctypes.c_char(), 0
+
+    def of(self, size: int) -> tuple[int, object]:
+        """The address of so many bytes, at a large page's beginning, and what must be held until they were used."""
+        held = self.held
+        if size > self.size:
+            fresh = mmap.mmap(-1, size + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                # Panels are written in many places at once. Not every kernel has such pages.
+                with contextlib.suppress(OSError):
+                    fresh.madvise(mmap.MADV_HUGEPAGE)
+            held = ctypes.c_char.from_buffer(fresh)
+            if size <= KEPT:
+                self.held, self.size = held, size
+        return -(-ctypes.addressof(held) // _PAGE) * _PAGE, held
+
+
+_PAGE = 2 << 20
+_MEMORY = _Memory()
 
 
 def _image(n: int, c: int, h: int, w: int) -> Tensor:
-    return _empty(n, h, w, c).permute(0, 3, 1, 2)
+    return torch.empty((n, h, w, c), dtype=torch.float32, device="cpu").permute(0, 3, 1, 2)
 
 
-def _empty(*shape: int) -> Tensor:
-    return torch.empty(shape, dtype=torch.float32, device="cpu")
+def _run(
+    form: Form,
+    weight: Tensor,
+    small: Tensor | None = None,
+    large: Tensor | None = None,
+    to_small: bool = False,
+    to_large: bool = False,
+    to_weight: bool = False,
+    turned: bool = False,
+) -> tuple[Any, Any, Any]:
+    """What is wanted of a convolution: its small image from the large one, or the other way, a weight's gradient.
+
+    Args:
+        form: how.
+        weight: [small channels, large channels, rows, columns], in any layout.
+        small: image [n, c, h, w].
+        large: image [n, k, step * h, step * w].
+        to_small: whether it is wanted.
+        to_large: likewise; not both.
+        to_weight: likewise, of both images.
+        turned: the weight has its channels the other way round, its rows and columns from the last to the first.
+
+    Returns:
+        Those three, None for what is not wanted.
+    """
+    if torch.empty_like(weight).stride() != weight.stride():
+        weight = weight.contiguous()
+    images = [None if t is None else t.contiguous(memory_format=torch.channels_last) for t in (small, large)]
+    dims = (1, 0, 2, 3) if turned else (0, 1, 2, 3)
+    c, k = (weight.shape[d] for d in dims[:2])
+    if images[0] is not None:
+        n, _, h, w = images[0].shape
+    else:
+        assert images[1] is not None
+        n, _, h, w = images[1].shape
+        h, w = h // form.step, w // form.step
+    found = (
+        _image(n, c, h, w) if to_small else None,
+        _image(n, k, h * form.step, w * form.step) if to_large else None,
+        torch.empty_like(weight) if to_weight else None,
+    )
+    grad = found[2]
+    strides = [weight.stride(d) for d in dims]
+    last = 0
+    if turned:
+        last = sum(strides[d] * (weight.shape[d] - 1) for d in (2, 3))
+        strides[2:] = [-s for s in strides[2:]]
+    weights = [None if t is None else t.data_ptr() + 4 * last for t in (weight, grad)]
+    pointers = [None if t is None else t.data_ptr() for t in (*images, *found[:2])]
+    threads = min(torch.get_num_threads(), n)
+    sizes = [ctypes.c_long(v) for v in (h, w, c, k, _at_a_time(form, n, h, w, c, k, threads), threads)]
+    c_code = library()
+    size = getattr(c_code, f"memory_{form.name}")
+    size.restype = ctypes.c_long
+    work, held = _MEMORY.of(4 * size(*sizes))
+    arguments = [ctypes.c_void_p(p) for p in (*pointers, *weights)]
+    getattr(c_code, f"run_{form.name}")(
+        *arguments, (ctypes.c_long * 4)(*strides), ctypes.c_void_p(work), ctypes.c_long(n), *sizes
+    )
+    del held
+    return found
 
 
-def _call(word: str, form: Form, tensors: Sequence[Tensor | None], x: Tensor, k: int) -> None:
-    """Call C with tensors, working memory and sizes."""
-    n, c, h, w = x.shape
-    threads = _threads(x)
+def _at_a_time(form: Form, n: int, h: int, w: int, c: int, k: int, threads: int) -> int:
+    """How many images: their panels take about the memory of the filters, both of which are read time and again."""
     tiles = (h // TILE) * (w // TILE)
-    wanted = max(CACHED // (4 * form.products * tiles * (c + k)), -(-TILES // tiles))
+    wanted = max(form.parts * c * k // (tiles * (c + form.parts * k)), -(-TILES // tiles))
     share = -(-n // threads)
     # As even as they come.
-    count = -(-share // max(1, round(share / wanted)))
-    sizes = (h, w, c, k, count)
-    size = getattr(library(), f"work_{form.name}")
-    size.restype = ctypes.c_long
-    work = _empty(threads * size(*map(ctypes.c_long, sizes)))
-    pointers = [ctypes.c_void_p(None if t is None else t.data_ptr()) for t in (*tensors, work)]
-    numbers = [ctypes.c_long(number) for number in (n, *sizes, threads)]
-    getattr(library(), f"{word}_{form.name}")(*pointers, *numbers)
+    return -(-share // max(1, round(share / wanted)))
 
 
-def _products(form: Form, x: Tensor, k: int) -> Float[Tensor, "threads products in out"]:
-    return _empty(_threads(x), form.products * form.parts, x.shape[1], k)
-
-
-def _summed(parts: Float[Tensor, "threads products in out"]) -> Float[Tensor, "products in out"]:
-    return parts.sum(0) if len(parts) > 1 else parts[0]
-
-
-def _threads(x: Tensor) -> int:
-    return min(torch.get_num_threads(), len(x))
-
-
-class _Products(torch.autograd.Function):
-    """A convolution without bias: image [n, c, h, w], weight as the layer has it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, form: Form) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        n, _, h, w = x.shape
-        k = weight.shape[form.order[3]]
-        y = _image(n, k, h * form.step, w * form.step)
-        _call("forward", form, (x, form.panels(weight), y), x, k)
-        ctx.save_for_backward(x, weight)
-        ctx.form = form
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
-        form: Form = ctx.form
-        x, weight = ctx.saved_tensors
-        for_x, for_weight = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():
-            transposed = form is UPSAMPLE
-            return *_plainly(grad_outputs[0], x, weight, form.step, transposed, for_x, for_weight), None
-        dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
-        k = weight.shape[form.order[3]]
-        filters = form.panels(weight, backwards=True) if for_x else None
-        dx = _image(*x.shape) if for_x else None
-        du = _products(form, x, k) if for_weight else None
-        _call("backward", form, (x, filters, dy, dx, du), x, k)
-        return dx, None if du is None else form.weight_grad(_summed(du), weight), None
-
-
-class _Strided(torch.autograd.Function):
-    """4x4, stride 2, padding 1: what the gradient of the transposed convolution does, so forwards is backwards."""
+class _Threes(torch.autograd.Function):
+    """3x3, padding 1, without bias: image [n, c, h, w], weight as the layer has it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        n, c, h, w = x.shape
-        y = _image(n, weight.shape[0], h // 2, w // 2)
-        _call("backward", UPSAMPLE, (None, UPSAMPLE.panels(weight, backwards=True), x, y, None), y, c)
+        y, _, _ = _run(CONVOLVE, weight, large=x, to_small=True)
         ctx.save_for_backward(x, weight)
         return y
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
         if torch.is_grad_enabled():
-            return _plainly(grad_outputs[0], x, weight, 2, False, *ctx.needs_input_grad)
-        dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
-        c = x.shape[1]
-        dx = dw = None
-        if ctx.needs_input_grad[0]:
-            dx = _image(*x.shape)
-            _call("forward", UPSAMPLE, (dy, UPSAMPLE.panels(weight), dx), dy, c)
-        if ctx.needs_input_grad[1]:
-            du = _products(UPSAMPLE, dy, c)
-            _call("backward", UPSAMPLE, (dy, None, x, None, du), dy, c)
-            dw = UPSAMPLE.weight_grad(_summed(du), weight)
+            return _plainly(grad_outputs[0], x, weight, 1, False, *wanted)
+        dx, _, dw = _run(CONVOLVE, weight, x, grad_outputs[0], wanted[0], False, wanted[1], turned=True)
+        return dx, dw
+
+
+class _Transposed(torch.autograd.Function):
+    """4x4, stride 2, padding 1, transposed."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        _, y, _ = _run(HALVE, weight, small=x, to_large=True)
+        ctx.save_for_backward(x, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            return _plainly(grad_outputs[0], x, weight, 2, True, *wanted)
+        dx, _, dw = _run(HALVE, weight, x, grad_outputs[0], wanted[0], False, wanted[1])
+        return dx, dw
+
+
+class _Strided(torch.autograd.Function):
+    """4x4, stride 2, padding 1: forwards what the transposed one does backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        y, _, _ = _run(HALVE, weight, large=x, to_small=True)
+        ctx.save_for_backward(x, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            return _plainly(grad_outputs[0], x, weight, 2, False, *wanted)
+        _, dx, dw = _run(HALVE, weight, grad_outputs[0], x, False, wanted[0], wanted[1])
         return dx, dw
 
 
@@ -195,14 +231,14 @@ def _fits(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, multiple: int = TILE
 def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
     if not _fits(layer, x):
         return nn.Conv2d.forward(layer, x)
-    y: Any = _Products.apply(x, layer.weight, CONVOLVE)
+    y: Any = _Threes.apply(x, layer.weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
 def _upsample(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
     if not _fits(layer, x):
         return nn.ConvTranspose2d.forward(layer, x)
-    y: Any = _Products.apply(x, layer.weight, UPSAMPLE)
+    y: Any = _Transposed.apply(x, layer.weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
