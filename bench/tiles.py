@@ -220,12 +220,8 @@ def source() -> str:
         text.append(_TILES.format(**words, into=inward, back=back))
         calls: dict[str, list[str]] = {"in": [], "out": []}
         for part, offset in enumerate(offsets):
-            names = ("row", "col", "above", "before")
-            text.append(
-                _windows(
-                    b, s, step, words | {"part": part} | dict(zip(names, offset, strict=True)), *offset[2:]
-                )
-            )
+            place = dict(zip(("part", "row", "col", "above", "before"), (part, *offset), strict=True))
+            text.append(_windows(b, s, step, words | place, *offset[2:]))
             panels = f"m + {part} * k * rows + b * tiles * 16, 1, h, w, k, rows, high"
             image = f"large + large + b * h * w * k * {step * step}"
             calls["in"].append(f"windows_in_{name}_{part}(j->{image}, {panels}, zeros);")
@@ -265,8 +261,8 @@ def _windows(b: Matrix, s: int, step: int, words: Any, *sides: int) -> str:
     edge = [0 if o else s - 1 for o in sides]
     more = []
     for o, e, own in zip(sides, edge, inner, strict=True):
-        added = [b[e][e] if i == (TILE - 1 if o else 0) else Fraction(0) for i in range(TILE)]
-        more.append(transposed((*own, added)))
+        at = TILE - 1 if o else 0
+        more.append(transposed((*own, tuple(b[e][e] if i == at else Fraction(0) for i in range(TILE)))))
 
     def load(i: int, j: int) -> str:
         met = [test for test, k in (("over", i), ("beside", j)) if k == s]
