@@ -111,7 +111,7 @@ def computed_alike(way: Way, kind: DeviceKind) -> Callable[[Run], bool]:
             return True
         wished = pretrain if run.config["kind"] == "pretrain" else probe
         # Without a compiler it is off, whatever was wished.
-        return told.get("speed") in (wished, {**wished, "winograd": False})
+        return told.get("speed") in (wished, {**wished, "winograd": False, "fused_norm": False})
 
     return alike
 

@@ -19,6 +19,7 @@ class ProbeSpeed:
         folded: run the frozen prefix with its BN folded into its convolutions.
         bilinear: convolve the frozen stages' small maps with fewer products; see `bench.bilinear`.
         winograd: the same of the trained stages, in C; see `bench.winograd`.
+        fused_norm: their batch norm at once with its activation and residual sum; see `bench.fused_norm`.
         closed_head: the head's gradient in closed form into memory that is kept, and one fused update.
         shared: keep features for other probes of the same pretraining and freeze point in this process.
         precision: of the frozen prefix and of products; weights, updates and losses stay fp32.
@@ -27,6 +28,7 @@ class ProbeSpeed:
     folded: bool = False
     bilinear: bool = False
     winograd: bool = False
+    fused_norm: bool = False
     closed_head: bool = False
     shared: bool = False
     precision: Precision = "fp32"
@@ -52,7 +54,13 @@ def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> P
     # Fewer products lose digits that bf16 does not have, and a GPU's own convolutions are faster than many products.
     fewer = chosen == "fp32" and device.partition(":")[0] == "cpu"
     return ProbeSpeed(
-        folded=True, bilinear=fewer, winograd=fewer, closed_head=True, shared=True, precision=chosen
+        folded=True,
+        bilinear=fewer,
+        winograd=fewer,
+        fused_norm=fewer,
+        closed_head=True,
+        shared=True,
+        precision=chosen,
     )
 
 
@@ -68,4 +76,5 @@ def kept_probe(begun: Mapping[str, Any] | None, device: str) -> ProbeSpeed:
         return PLAIN_PROBE
     if found.precision == "bf16" and not has_bf16(device):
         found = replace(found, precision="fp32")
-    return replace(found, winograd=found.winograd and device.partition(":")[0] == "cpu")
+    on_cpu = device.partition(":")[0] == "cpu"
+    return replace(found, winograd=found.winograd and on_cpu, fused_norm=found.fused_norm and on_cpu)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bench.draws import KeepBits, keep_mask, same_twister
+from bench.fused_norm import fuse_norms, run
 from bench.heads import Probe
 from bench.probe_speed import ProbeSpeed
 from bench.winograd import replace_convolutions
@@ -37,7 +38,7 @@ def make_steps(
         settings: a probe's, see `bench.protocols.ProbeSettings`.
         seed: of dropout.
         inputs: of the head.
-        speed: `closed_head`, `winograd` and `precision` are looked at.
+        speed: `closed_head`, `winograd`, `fused_norm` and `precision` are looked at.
     """
     make = ClosedSteps if speed.closed_head else PlainSteps
     return make(model, settings, seed, inputs, speed)
@@ -115,7 +116,7 @@ class ClosedSteps:
             parameter.grad = torch.zeros_like(parameter)
         self.bits = KeepBits(self.dropout) if first.device.type == "cpu" and same_twister() else None
         self.low = torch.bfloat16 if speed.precision == "bf16" else None
-        self.stages = _Stages(model, speed.winograd)
+        self.stages = _Stages(model, speed)
 
     def step(self, features: Tensor, labels: Tensor, number: int, lr: float) -> dict[str, Tensor]:
         """See `ProbeSteps`."""
@@ -215,15 +216,20 @@ class _Drop:
 class _Stages:
     """The trained stages, in C where that is wished."""
 
-    def __init__(self, model: Probe, winograd: bool) -> None:
+    def __init__(self, model: Probe, speed: ProbeSpeed) -> None:
         self.modules = model.backbone.stage_modules(model.start)
         self.trained = bool(self.modules)
-        if winograd:
-            for module in self.modules:
+        for module in self.modules:
+            if speed.winograd:
                 replace_convolutions(module)
+            if speed.fused_norm:
+                fuse_norms(module)
+        self.fused = speed.fused_norm
 
     def __call__(self, features: Tensor) -> Float[Tensor, "b d h w"]:
         x = features.contiguous(memory_format=torch.channels_last) if self.trained else features
+        if self.fused:
+            return run(self.modules, x)
         for module in self.modules:
             x = module(x)
         return x

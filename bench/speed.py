@@ -29,6 +29,7 @@ class Speed:
     Attributes:
         flat_update: one fused Adam over parameters that lie in one piece of memory, in place of a loop over them.
         winograd: convolutions with fewer products, in fp32 on a processor; see `bench.winograd`.
+        fused_norm: batch norm at once with its activation and a residual sum, likewise; see `bench.fused_norm`.
         keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.
         precision: of convolutions and matrix products; weights, their updates and the losses stay fp32.
         compile: compile each phase's loss with its gradient: never, when the steps to go pay for it, or at once.
@@ -37,6 +38,7 @@ class Speed:
 
     flat_update: bool = False
     winograd: bool = False
+    fused_norm: bool = False
     keep_memory: bool = False
     precision: Precision = "fp32"
     compile: Compile = "never"
@@ -46,10 +48,11 @@ class Speed:
         for name, allowed in (("precision", get_args(Precision)), ("compile", get_args(Compile))):
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
-        if self.winograd and self.compile != "never":
-            raise ValueError(
-                "winograd calls C, which no compiler of torch sees through: compile must be never"
-            )
+        for name in ("winograd", "fused_norm"):
+            if getattr(self, name) and self.compile != "never":
+                raise ValueError(
+                    f"{name} calls C, which no compiler of torch sees through: compile must be never"
+                )
 
     @property
     def plain(self) -> bool:
@@ -83,6 +86,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
     names = {
         "flat_update": "flat update",
         "winograd": "Winograd's convolutions",
+        "fused_norm": "fused BN",
         "graph": "captured graph",
         "folded": "folded BN",
         "bilinear": "frozen stages with fewer products",
@@ -131,6 +135,7 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
         flat_update=kind == "cuda",
         precision="bf16" if precision == "bf16" else "fp32",
         winograd=kind == "cpu" and precision == "fp32",
+        fused_norm=kind == "cpu" and precision == "fp32",
         keep_memory=kind == "cpu",
         # On processors it gained nothing.
         compile="if-it-pays" if kind == "cuda" else "never",
@@ -139,7 +144,7 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
 
 def stacked(speed: Speed) -> Speed:
     """The switches that can be in force where several seeds are trained at once."""
-    return replace(speed, winograd=False, compile="never", graph=False)
+    return replace(speed, winograd=False, fused_norm=False, compile="never", graph=False)
 
 
 def uncompiled(speed: Speed) -> Speed:
@@ -161,7 +166,12 @@ def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") 
     elif speed.precision == "bf16" and not has_bf16(device):
         speed = replace(speed, precision="fp32")
     on_cpu = device == "cpu"
-    return replace(speed, graph=speed.graph and not on_cpu, winograd=speed.winograd and on_cpu)
+    return replace(
+        speed,
+        graph=speed.graph and not on_cpu,
+        winograd=speed.winograd and on_cpu,
+        fused_norm=speed.fused_norm and on_cpu,
+    )
 
 
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -17,6 +17,7 @@ from bench.devices.share import Share, Unwatched
 from bench.engines import PlainEngine, train_step, updated_names
 from bench.errors import Diverged, UsageError
 from bench.flat import FlatAdam
+from bench.fused_norm import fuse_norms
 from bench.inputs import Inputs
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.launch.distributed import refuse_coupled
@@ -267,6 +268,11 @@ def prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
             replace_convolutions(method)
         except NoCompiler as error:
             note(f"convolutions stay plain: {error}")
+    if speed.fused_norm:
+        try:
+            fuse_norms(method)
+        except NoCompiler as error:
+            note(f"batch norm stays plain: {error}")
 
 
 def make_optimizer(

@@ -106,7 +106,15 @@ def test_convolutions_alone_are_a_steps_own(plain_step):
 
 def test_ways_are_plain_fast_and_each_switch_turned():
     found = ways(choose("cpu"), each=True, compiled=True)
-    assert list(found) == ["plain", "fast", "+flat-update", "no-winograd", "no-keep-memory", "compiled"]
+    assert list(found) == [
+        "plain",
+        "fast",
+        "+flat-update",
+        "no-winograd",
+        "no-fused-norm",
+        "no-keep-memory",
+        "compiled",
+    ]
     assert found["plain"] == PLAIN
     assert found["compiled"] == Speed(compile="always")
     for name, speed in found.items():

@@ -233,8 +233,9 @@ class CellRunner:
             probing = choose_probe(self.device, wished.speed, wished.precision)
             if begun and wished.speed == "auto":
                 probing = kept_probe(begun.get("speed"), self.device)
-            missing = why_missing() if probing.winograd else ""
-            probing = replace(probing, winograd=probing.winograd and not missing)
+            missing = why_missing() if probing.winograd or probing.fused_norm else ""
+            if missing:
+                probing = replace(probing, winograd=False, fused_norm=False)
             return replace(wished, threads=threads, probing=probing), missing
         if cell.kind != "pretrain":
             return replace(wished, threads=threads), ""
@@ -242,8 +243,9 @@ class CellRunner:
         if begun and wished.speed == "auto":
             switches = kept(begun.get("speed"), self.device, wished.precision)
         # What is recorded is what is in force, so that a cell goes on as it began where a compiler is found later.
-        missing = why_missing() if switches.winograd else ""
-        switches = replace(switches, winograd=switches.winograd and not missing)
+        missing = why_missing() if switches.winograd or switches.fused_norm else ""
+        if missing:
+            switches = replace(switches, winograd=False, fused_norm=False)
         if team is not None:
             switches = uncompiled(switches)
         return replace(wished, threads=threads, switches=switches), missing

@@ -28,7 +28,7 @@ from bench.probe_speed import choose_probe
 from bench.protocols import ProbeSettings
 from bench.tiles import why_missing
 
-SWITCHES = ("folded", "bilinear", "winograd", "closed_head")
+SWITCHES = ("folded", "bilinear", "winograd", "fused_norm", "closed_head")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
     device = torch.device(wish.device)
     data = _few(wish.data, wish.images)
     fast = choose_probe(wish.device, "auto", wish.precision)
-    fast = replace(fast, winograd=fast.winograd and not why_missing())
+    if why_missing():
+        fast = replace(fast, winograd=False, fused_norm=False)
     plain = RunOptions(threads=wish.threads)
     ways = {
         "recomputed": replace(plain, cache_bytes=0),

@@ -99,7 +99,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
 
 def _fast(device: str) -> Speed:
     speed = replace(choose(device), compile="never")
-    return replace(speed, winograd=speed.winograd and not why_missing())
+    return replace(speed, winograd=False, fused_norm=False) if why_missing() else speed
 
 
 def _config(wish: Wish, seed: int) -> dict[str, Any]:
