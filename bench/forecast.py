@@ -20,7 +20,7 @@ from bench.micro.kept import Place, keep, kept, place
 from bench.plan import Cell, Plan
 from bench.probe_speed import choose_probe
 from bench.records import Run
-from bench.speed import choose
+from bench.speed import choose, without_c
 
 # Until a process has imported what cells need, where that was not measured.
 START_SECONDS = 5.0
@@ -97,8 +97,8 @@ def device_kind_here(name: str) -> DeviceKind:
 def computed_alike(way: Way, kind: DeviceKind) -> Callable[[Run], bool]:
     """Whether a finished run was computed as cells will be here: same switches and threads, and processor."""
     device = "cuda" if kind == "gpu" else "cpu"
-    pretrain = choose(device, way.speed, way.precision).as_json()
-    probe = choose_probe(device, way.speed, way.precision).as_json()
+    pretrain = choose(device, way.speed, way.precision)
+    probe = choose_probe(device, way.speed, way.precision)
     threads, name = way.threads_each, processor_name()
 
     def alike(run: Run) -> bool:
@@ -110,8 +110,8 @@ def computed_alike(way: Way, kind: DeviceKind) -> Callable[[Run], bool]:
         if run.config["kind"] == "evaluate":
             return True
         wished = pretrain if run.config["kind"] == "pretrain" else probe
-        # Without a compiler it is off, whatever was wished.
-        return told.get("speed") in (wished, {**wished, "winograd": False, "fused_norm": False})
+        # Without a compiler those are off, whatever was wished.
+        return told.get("speed") in (wished.as_json(), without_c(wished).as_json())
 
     return alike
 

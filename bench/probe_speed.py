@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from bench.speed import Precision, choose, has_bf16
+from bench.speed import Precision, choose, has_bf16, without_c
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class ProbeSpeed:
         folded: run the frozen prefix with its BN folded into its convolutions.
         bilinear: convolve the frozen stages' small maps with fewer products; see `bench.bilinear`.
         winograd: the same of the trained stages, in C; see `bench.winograd`.
+        direct: their other convolutions; see `bench.direct`.
         fused_norm: their batch norm at once with its activation and residual sum; see `bench.fused_norm`.
         closed_head: the head's gradient in closed form into memory that is kept, and one fused update.
         shared: keep features for other probes of the same pretraining and freeze point in this process.
@@ -28,6 +29,7 @@ class ProbeSpeed:
     folded: bool = False
     bilinear: bool = False
     winograd: bool = False
+    direct: bool = False
     fused_norm: bool = False
     closed_head: bool = False
     shared: bool = False
@@ -57,6 +59,7 @@ def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> P
         folded=True,
         bilinear=fewer,
         winograd=fewer,
+        direct=fewer,
         fused_norm=fewer,
         closed_head=True,
         shared=True,
@@ -76,5 +79,4 @@ def kept_probe(begun: Mapping[str, Any] | None, device: str) -> ProbeSpeed:
         return PLAIN_PROBE
     if found.precision == "bf16" and not has_bf16(device):
         found = replace(found, precision="fp32")
-    on_cpu = device.partition(":")[0] == "cpu"
-    return replace(found, winograd=found.winograd and on_cpu, fused_norm=found.fused_norm and on_cpu)
+    return found if device.partition(":")[0] == "cpu" else without_c(found)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bench.direct import replace_direct
 from bench.draws import KeepBits, keep_mask, same_twister
 from bench.fused_norm import fuse_norms, run
 from bench.heads import Probe
@@ -38,7 +39,7 @@ def make_steps(
         settings: a probe's, see `bench.protocols.ProbeSettings`.
         seed: of dropout.
         inputs: of the head.
-        speed: `closed_head`, `winograd`, `fused_norm` and `precision` are looked at.
+        speed: `closed_head`, `winograd`, `direct`, `fused_norm` and `precision` are looked at.
     """
     make = ClosedSteps if speed.closed_head else PlainSteps
     return make(model, settings, seed, inputs, speed)
@@ -222,6 +223,8 @@ class _Stages:
         for module in self.modules:
             if speed.winograd:
                 replace_convolutions(module)
+            if speed.direct:
+                replace_direct(module)
             if speed.fused_norm:
                 fuse_norms(module)
         self.fused = speed.fused_norm

@@ -7,9 +7,12 @@ that goes on after a stop keeps those with which it began. No torch is imported 
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Wish = Literal["auto", "plain"]
 Precision = Literal["fp32", "bf16"]
@@ -18,8 +21,22 @@ Compile = Literal["never", "if-it-pays", "always"]
 WISHES: tuple[str, ...] = get_args(Wish)
 PRECISIONS: tuple[str, ...] = get_args(PrecisionWish)
 
+# Switches that call C of our own: fp32 on a processor, where there is a compiler; here and in `bench.probe_speed`.
+IN_C = ("winograd", "direct", "fused_norm")
+Switches = TypeVar("Switches", bound="DataclassInstance")
+
 # Of NVIDIA's devices, those from this one on multiply bf16 in tensor cores.
 BF16_CAPABILITY = (8, 0)
+
+
+def in_c(switches: Any) -> list[str]:
+    """Those switches that are on and call C of our own."""
+    return [name for name in IN_C if getattr(switches, name, False)]
+
+
+def without_c(switches: Switches) -> Switches:
+    """The same with those off that call C of our own."""
+    return replace(switches, **dict.fromkeys(in_c(switches), False))
 
 
 @dataclass(frozen=True)
@@ -29,6 +46,7 @@ class Speed:
     Attributes:
         flat_update: one fused Adam over parameters that lie in one piece of memory, in place of a loop over them.
         winograd: convolutions with fewer products, in fp32 on a processor; see `bench.winograd`.
+        direct: the other convolutions, in fp32 on a processor; see `bench.direct`.
         fused_norm: batch norm at once with its activation and a residual sum, likewise; see `bench.fused_norm`.
         keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.
         precision: of convolutions and matrix products; weights, their updates and the losses stay fp32.
@@ -38,6 +56,7 @@ class Speed:
 
     flat_update: bool = False
     winograd: bool = False
+    direct: bool = False
     fused_norm: bool = False
     keep_memory: bool = False
     precision: Precision = "fp32"
@@ -48,11 +67,11 @@ class Speed:
         for name, allowed in (("precision", get_args(Precision)), ("compile", get_args(Compile))):
             if (value := getattr(self, name)) not in allowed:
                 raise ValueError(f"{name} is {value!r}; allowed: {', '.join(allowed)}")
-        for name in ("winograd", "fused_norm"):
-            if getattr(self, name) and self.compile != "never":
-                raise ValueError(
-                    f"{name} calls C, which no compiler of torch sees through: compile must be never"
-                )
+        calls = in_c(self)
+        if calls and self.compile != "never":
+            raise ValueError(
+                f"{calls[0]} calls C, which no compiler of torch sees through: compile must be never"
+            )
 
     @property
     def plain(self) -> bool:
@@ -86,6 +105,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
     names = {
         "flat_update": "flat update",
         "winograd": "Winograd's convolutions",
+        "direct": "direct convolutions",
         "fused_norm": "fused BN",
         "graph": "captured graph",
         "folded": "folded BN",
@@ -135,6 +155,7 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
         flat_update=kind == "cuda",
         precision="bf16" if precision == "bf16" else "fp32",
         winograd=kind == "cpu" and precision == "fp32",
+        direct=kind == "cpu" and precision == "fp32",
         fused_norm=kind == "cpu" and precision == "fp32",
         keep_memory=kind == "cpu",
         # On processors it gained nothing.
@@ -144,7 +165,7 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
 
 def stacked(speed: Speed) -> Speed:
     """The switches that can be in force where several seeds are trained at once."""
-    return replace(speed, winograd=False, fused_norm=False, compile="never", graph=False)
+    return replace(without_c(speed), compile="never", graph=False)
 
 
 def uncompiled(speed: Speed) -> Speed:
@@ -166,12 +187,7 @@ def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") 
     elif speed.precision == "bf16" and not has_bf16(device):
         speed = replace(speed, precision="fp32")
     on_cpu = device == "cpu"
-    return replace(
-        speed,
-        graph=speed.graph and not on_cpu,
-        winograd=speed.winograd and on_cpu,
-        fused_norm=speed.fused_norm and on_cpu,
-    )
+    return replace(speed if on_cpu else without_c(speed), graph=speed.graph and not on_cpu)
 
 
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -14,6 +14,7 @@ from bench.data.batches import Pixels
 from bench.data.streaming import open_pixels
 from bench.devices.batch_norm import synchronise, unsynchronise
 from bench.devices.share import Share, Unwatched
+from bench.direct import replace_direct
 from bench.engines import PlainEngine, train_step, updated_names
 from bench.errors import Diverged, UsageError
 from bench.flat import FlatAdam
@@ -263,11 +264,13 @@ def prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
     """Have the method's layers computed as the switches say; what cannot be had here is said, and stays plain."""
     if speed.keep_memory:
         keep_freed_memory()
-    if speed.winograd:
-        try:
+    try:
+        if speed.winograd:
             replace_convolutions(method)
-        except NoCompiler as error:
-            note(f"convolutions stay plain: {error}")
+        if speed.direct:
+            replace_direct(method)
+    except NoCompiler as error:
+        note(f"convolutions stay plain: {error}")
     if speed.fused_norm:
         try:
             fuse_norms(method)

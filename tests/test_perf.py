@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from bench import winograd
+from bench import direct, winograd
 from bench.cli import main
 from bench.errors import UsageError
 from bench.perf import compare, shown
@@ -24,7 +24,12 @@ from models import losses
 
 CPU = torch.device("cpu")
 # Convolutions that are computed by our own code.
-OWN = [n for n, v in vars(winograd).items() if isinstance(v, type) and issubclass(v, torch.autograd.Function)]
+OWN = [
+    n
+    for module in (direct, winograd)
+    for n, v in vars(module).items()
+    if isinstance(v, type) and issubclass(v, torch.autograd.Function)
+]
 SHAPE = {"batch": 4, "size": 16, "num_classes": 10}
 
 
@@ -111,6 +116,7 @@ def test_ways_are_plain_fast_and_each_switch_turned():
         "fast",
         "+flat-update",
         "no-winograd",
+        "no-direct",
         "no-fused-norm",
         "no-keep-memory",
         "compiled",

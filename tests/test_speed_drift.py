@@ -13,6 +13,7 @@ SEEDS = range(5)
 
 WAYS = {
     "fewer products": Speed(winograd=True, keep_memory=True),
+    "direct convolutions": Speed(direct=True, keep_memory=True),
     "fused batch norm": Speed(fused_norm=True),
     "flat update": Speed(flat_update=True),
     # A processor without units for it computes the same bf16, slowly.

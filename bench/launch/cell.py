@@ -28,7 +28,7 @@ from bench.probe_speed import choose_probe, kept_probe
 from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
 from bench.run_folder import PROVENANCE, attempt_dirs, set_broken_result_aside
-from bench.speed import Speed, choose, kept, uncompiled
+from bench.speed import Speed, choose, in_c, kept, uncompiled, without_c
 from bench.tiles import why_missing
 
 if TYPE_CHECKING:
@@ -233,9 +233,8 @@ class CellRunner:
             probing = choose_probe(self.device, wished.speed, wished.precision)
             if begun and wished.speed == "auto":
                 probing = kept_probe(begun.get("speed"), self.device)
-            missing = why_missing() if probing.winograd or probing.fused_norm else ""
-            if missing:
-                probing = replace(probing, winograd=False, fused_norm=False)
+            missing = why_missing() if in_c(probing) else ""
+            probing = without_c(probing) if missing else probing
             return replace(wished, threads=threads, probing=probing), missing
         if cell.kind != "pretrain":
             return replace(wished, threads=threads), ""
@@ -243,9 +242,8 @@ class CellRunner:
         if begun and wished.speed == "auto":
             switches = kept(begun.get("speed"), self.device, wished.precision)
         # What is recorded is what is in force, so that a cell goes on as it began where a compiler is found later.
-        missing = why_missing() if switches.winograd or switches.fused_norm else ""
-        if missing:
-            switches = replace(switches, winograd=False, fused_norm=False)
+        missing = why_missing() if in_c(switches) else ""
+        switches = without_c(switches) if missing else switches
         if team is not None:
             switches = uncompiled(switches)
         return replace(wished, threads=threads, switches=switches), missing

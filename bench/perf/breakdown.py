@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from bench import winograd
+from bench import direct, winograd
 from models import losses
 
 STEPS = 3
@@ -32,7 +32,10 @@ _PATTERNS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in KINDS
 _MARK = "loss: "
 # Convolutions of our own, whose operations have the names of these classes.
 _OWN = {
-    n for n, v in vars(winograd).items() if isinstance(v, type) and issubclass(v, torch.autograd.Function)
+    name
+    for module in (winograd, direct)
+    for name, v in vars(module).items()
+    if isinstance(v, type) and issubclass(v, torch.autograd.Function)
 }
 
 

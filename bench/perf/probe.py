@@ -26,9 +26,10 @@ from bench.perf.ceiling import clock, convolutions, matmul_flops
 from bench.probe import probe
 from bench.probe_speed import choose_probe
 from bench.protocols import ProbeSettings
+from bench.speed import without_c
 from bench.tiles import why_missing
 
-SWITCHES = ("folded", "bilinear", "winograd", "fused_norm", "closed_head")
+SWITCHES = ("folded", "bilinear", "winograd", "direct", "fused_norm", "closed_head")
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
     device = torch.device(wish.device)
     data = _few(wish.data, wish.images)
     fast = choose_probe(wish.device, "auto", wish.precision)
-    if why_missing():
-        fast = replace(fast, winograd=False, fused_norm=False)
+    fast = without_c(fast) if why_missing() else fast
     plain = RunOptions(threads=wish.threads)
     ways = {
         "recomputed": replace(plain, cache_bytes=0),

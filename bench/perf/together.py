@@ -22,7 +22,7 @@ from bench.data.arrays import Dataset, Split
 from bench.launch.control import RunOptions
 from bench.loop import prepare_device
 from bench.memory import keep_freed_memory, release_freed_memory
-from bench.speed import PLAIN, Speed, choose, stacked
+from bench.speed import PLAIN, Speed, choose, stacked, without_c
 from bench.stacked import StackedSteps
 from bench.tiles import why_missing
 from bench.train import Steps, pixels_of, prepare, ready_method
@@ -99,7 +99,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
 
 def _fast(device: str) -> Speed:
     speed = replace(choose(device), compile="never")
-    return replace(speed, winograd=False, fused_norm=False) if why_missing() else speed
+    return without_c(speed) if why_missing() else speed
 
 
 def _config(wish: Wish, seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from bench.speed import PLAIN, Speed
 SWITCHES = {
     "flat_update": (True, False),
     "winograd": (True, False),
+    "direct": (True, False),
     "fused_norm": (True, False),
     "keep_memory": (True, False),
     "precision": ("bf16", "fp32"),
