@@ -264,18 +264,18 @@ def prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
     """Have the method's layers computed as the switches say; what cannot be had here is said, and stays plain."""
     if speed.keep_memory:
         keep_freed_memory()
-    try:
-        if speed.winograd:
-            replace_convolutions(method)
-        if speed.direct:
-            replace_direct(method)
-    except NoCompiler as error:
-        note(f"convolutions stay plain: {error}")
-    if speed.fused_norm:
+    in_c = (
+        (speed.winograd, replace_convolutions),
+        (speed.direct, replace_direct),
+        (speed.fused_norm, fuse_norms),
+    )
+    for wanted, replace in in_c:
         try:
-            fuse_norms(method)
+            if wanted:
+                replace(method)
         except NoCompiler as error:
-            note(f"batch norm stays plain: {error}")
+            what = "batch norm stays" if replace is fuse_norms else "convolutions stay"
+            note(f"{what} plain: {error}")
 
 
 def make_optimizer(
