@@ -24,7 +24,7 @@ from bench.launch.control import Progress, RunOptions, Stop
 from bench.launch.distributed import refuse_coupled
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
 from bench.memory import keep_freed_memory
-from bench.speed import PLAIN, Speed
+from bench.speed import PLAIN, Speed, in_c
 from bench.winograd import replace_convolutions
 from models import registry
 from models.method import Losses, Method
@@ -264,18 +264,12 @@ def prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
     """Have the method's layers computed as the switches say; what cannot be had here is said, and stays plain."""
     if speed.keep_memory:
         keep_freed_memory()
-    in_c = (
-        (speed.winograd, replace_convolutions),
-        (speed.direct, replace_direct),
-        (speed.fused_norm, fuse_norms),
-    )
-    for wanted, replace in in_c:
+    replace = {"winograd": replace_convolutions, "direct": replace_direct, "fused_norm": fuse_norms}
+    for switch in in_c(speed):
         try:
-            if wanted:
-                replace(method)
+            replace[switch](method)
         except NoCompiler as error:
-            what = "batch norm stays" if replace is fuse_norms else "convolutions stay"
-            note(f"{what} plain: {error}")
+            note(f"{'batch norm stays' if switch == 'fused_norm' else 'convolutions stay'} plain: {error}")
 
 
 def make_optimizer(
