@@ -1,6 +1,6 @@
 # make demo       install, run six methods on real digits with two seeds, print the table      (about 5 minutes)
 # make demo-all   the same for every method and freeze point
-# make test       install what a developer needs, then lint, types and tests                   (about 30 minutes)
+# make test       install what a developer needs, then lint, types and tests                   (about 25 minutes)
 # make test-long  the tests that take longer than a minute each
 #
 # Tests of SLURM start a cluster of their own; as root on Debian its programs are installed, else: slurm/dev/install
@@ -18,7 +18,7 @@ DEMO := -d digits -s 2 --preset quick --results $(RESULTS)
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 BESIDE := -n $(JOBS) --dist worksteal
 
-.PHONY: demo demo-all test test-long lint install install-dev install-slurm clean
+.PHONY: demo demo-all test tests test-long lint install install-dev install-slurm clean
 
 demo: install
 	$(BENCH) run -m beta-vae,patchvae,patchvae-lw,bigan,supervised,random --probes conv1-5 $(DEMO)
@@ -28,8 +28,10 @@ demo-all: install
 	$(BENCH) run -m all --probes all $(DEMO)
 	$(BENCH) report --results $(RESULTS)
 
+test: install-dev install-slurm lint tests
+
 # Those of SLURM share one cluster and measure seconds: one after another, and nothing beside them.
-test: install-dev install-slurm lint
+tests: install-dev install-slurm
 	$(PYTEST) $(BESIDE) -m "not slow and not slurm"
 	$(PYTEST) -m "slurm and not slow"
 
@@ -50,15 +52,20 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and by its exact version, so that a wheel at hand is taken before any index is asked for a newer one.
+TORCH = $(PIP) install $(PIP_FLAGS) $(shell grep -E '^(torch|torchvision)==' constraints.txt)
+
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV) (about 90 seconds where the packages are at hand)"
-	$(PIP) install $(PIP_FLAGS) $(shell grep -E '^(torch|torchvision)==' constraints.txt)
+	$(TORCH)
 	$(PIP) install $(PIP_FLAGS) --editable .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+# All at once: what needs no more is installed with it.
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV) what a developer needs"
+	$(TORCH)
 	$(PIP) install $(PIP_FLAGS) --editable '.[dev]'
-	@touch $@
+	@touch $(VENV)/installed $@
 
 # Nobody's machine but a root's on Debian is changed; without the programs the tests skip and say so.
 install-slurm:
