@@ -175,8 +175,22 @@ def test_without_slurm_it_says_so(monkeypatch):
         Word().job("1")
 
 
+@pytest.fixture(scope="module")
+def ended(make_cluster):
+    """Accounting -> a small cluster that forgets what ended, and a job there that has just failed.
+
+    The controller looks for what is to be forgotten once a minute: both do so while other tests run.
+    """
+    found = {}
+    for accounting in ("mariadb", "none"):
+        one = make_cluster(ACCOUNTING=accounting, NODES=1, EXTRA="MinJobAge=2")
+        found[accounting] = one, one.sbatch("exit 3")
+        one.wait_state(found[accounting][1], "FAILED", seconds=20)
+    return found
+
+
 @pytest.fixture
-def here(cluster: Cluster, monkeypatch):
+def here(cluster: Cluster, ended, monkeypatch):
     """This process as one on the cluster's login node."""
     for name, value in cluster.env.items():
         monkeypatch.setenv(name, value)
@@ -302,15 +316,12 @@ def test_a_dead_controller_is_silence_at_once_and_never_an_answer(here):
 @pytest.mark.slurm
 @pytest.mark.parametrize("accounting", ["mariadb", "none"])
 def test_what_the_controller_has_forgotten_accounting_knows_and_without_it_is_gone(
-    make_cluster, monkeypatch, accounting
+    ended, monkeypatch, accounting
 ):
-    one = make_cluster(ACCOUNTING=accounting, NODES=1, EXTRA="MinJobAge=2")
+    one, job = ended[accounting]
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, one.env[name])
     scheduler.configuration.cache_clear()
-    job = one.sbatch("exit 3")
-    one.wait(lambda: one.state(job) == "FAILED", 20)
-    # MinJobAge is looked at every half minute or so; what is looked for here is what is said after it.
     one.wait(lambda: not one.squeue(job), 90, "forgotten")
     found = Word().job(job)
     if accounting == "none":

@@ -198,6 +198,22 @@ def test_a_process_that_outlives_its_node_does_not_spoil_its_successor(
     assert "Superseded" in said[0], said
 
 
+def test_without_accounting_everything_works_and_a_killed_job_is_seen_to_be_dead(
+    make_cluster, undisturbed, tmp_path
+):
+    small = make_cluster(ACCOUNTING="none", NODES=2)
+    results = tmp_path / "results"
+    job = submit(small, results)
+    folder = running_and_saved(small, results)
+    assert sorted(cell["state"] for cell in status(small, results)["cells"]) == ["queued", "running"]
+    os.kill(owner(folder)["pid"], signal.SIGKILL)
+    small.wait_state(job, "FAILED", "CANCELLED")
+    assert [cell["state"] for cell in status(small, results)["cells"]] == ["lost", "lost"]
+    # Once the controller has forgotten it, too: it knows no such job, and that is an answer.
+    bench(small, "retry", "--results", str(results))
+    finish(small, results, undisturbed)
+
+
 @pytest.mark.slow
 def test_a_controller_that_dies_and_comes_back_is_not_noticed(cluster, undisturbed, tmp_path):
     results = tmp_path / "controller"
