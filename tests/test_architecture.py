@@ -1,6 +1,7 @@
 """The arrows of the architecture: who imports whom, and what stays cheap."""
 
 import ast
+import functools
 import resource
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def module(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@functools.cache
 def imports(path, top_only=False):
     """Names of the modules that a file imports; only those at its top level if so wanted."""
     found = set()
