@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,18 @@ from bench.data.batches import Pixels
 from bench.data.chosen import choose_rows
 from bench.data.shuffling import Reach
 from bench.data.streaming import open_pixels
-from bench.features import CachedFeatures, ComputedFeatures, Source, cache_bytes, chunk, compute, never
+from bench.features import (
+    CHUNK,
+    CachedFeatures,
+    ComputedFeatures,
+    Source,
+    cache_bytes,
+    chunk,
+    compute,
+    empty_pixels,
+    empty_rows,
+    never,
+)
 
 # A file is worth its while where writing takes at most this share of computing: reading its rows in any order, epoch
 # after epoch, costs no more than writing them once, and the page cache makes most of them free.
@@ -56,9 +67,12 @@ class Shelf:
     def make_room(self, wanted: int, budget: int, needed: set[tuple[Any, ...]]) -> None:
         """Give up what is not needed until so many bytes more fit the budget, and files anyway."""
         for key in [key for key in self.items if key not in needed]:
-            fits = sum(kept.bytes for kept in self.items.values()) + wanted <= budget
-            if not fits or not self.items[key].bytes:
+            if wanted > self.room(budget) or not self.items[key].bytes:
                 del self.items[key]
+
+    def room(self, budget: int) -> int:
+        """What is left of a budget."""
+        return budget - sum(kept.bytes for kept in self.items.values())
 
     def put(self, key: tuple[Any, ...], kept: _Kept) -> None:
         """Keep features, as the newest."""
@@ -81,6 +95,8 @@ class FeatureStore:
         folder: in which that file would be; it has no name and is gone with the process.
         data_bytes: see `bench.launch.control.RunOptions`.
         key: what features depend on besides the images; None keeps nothing for the next probe.
+        earlier: keys of features of which these can be made, the nearest first, and what makes them.
+        by_pixel: keep features pixel by pixel, as convolutions want them, in place of channel by channel.
         note: told what does not fit, and what is done about it.
         between: called between chunks of images; may raise to end the work.
     """
@@ -96,12 +112,14 @@ class FeatureStore:
         folder: Path | None = None,
         data_bytes: int | None = None,
         key: tuple[Any, ...] | None = None,
+        earlier: Sequence[tuple[tuple[Any, ...], Callable[[Tensor], Tensor]]] = (),
+        by_pixel: bool = False,
         note: Callable[[str], None] = print,
         between: Callable[[], None] = never,
     ) -> None:
         self.device, self.scale, self.make, self.budget, self.left = device, scale, make, budget, budget
         self.disk, self.folder, self.key, self.note, self.between = disk, folder, key, note, between
-        self.data_bytes = data_bytes
+        self.data_bytes, self.earlier, self.by_pixel = data_bytes, earlier, by_pixel
         self.mine: set[tuple[Any, ...]] = set()
         self._open: WeakSet[Pixels] = WeakSet()
 
@@ -128,6 +146,8 @@ class FeatureStore:
             self.mine.add(key)
             SHELF.put(key, kept)
             return CachedFeatures(kept.labels, kept.features, kept.mirrored, rows)
+        if key is not None and (made := self._onward(key, split, name, flip)) is not None:
+            return CachedFeatures(made.labels, made.features, made.mirrored, rows)
         if rows is not None and key is None:
             split, rows = _part(split, rows), None
         pixels = open_pixels(split, self.device, self.scale, budget=self.data_bytes, note=self.note)
@@ -152,15 +172,47 @@ class FeatureStore:
             self.note(f"{text}: they are kept in a file ({why})")
         else:
             self.left -= wanted
-        more = {} if allocate is None else {"allocate": allocate}
-        features = compute(computed, False, self.between, **more)
-        mirrored = compute(computed, True, self.between, **more) if flip else None
+        put = allocate or self._memory
+        features = compute(computed, False, self.between, put)
+        mirrored = compute(computed, True, self.between, put) if flip else None
         pixels.close()
         if key is not None:
             self.mine.add(key)
             size = wanted if allocate is None else 0
             SHELF.put(key, _Kept(split.images, pixels.labels, features, mirrored, size))
         return CachedFeatures(pixels.labels, features, mirrored, rows)
+
+    def _onward(self, key: tuple[Any, ...], split: Split, name: str, flip: bool) -> _Kept | None:
+        """Features made of those of an earlier freeze point; None where there are none, or both would not fit."""
+        for begun, onward in self.earlier:
+            base = SHELF.get((*begun, name, flip), split.images)
+            if base is None:
+                continue
+            wanted = onward(base.features[:1]).nbytes * len(base.labels) * (2 if flip else 1)
+            SHELF.make_room(wanted, self.budget, {*self.mine, (*begun, name, flip)})
+            if wanted > min(self.left, SHELF.room(self.budget)):
+                return None
+            features = self._through(onward, base.features)
+            mirrored = None if base.mirrored is None else self._through(onward, base.mirrored)
+            self.left -= wanted
+            self.mine.add(key)
+            SHELF.put(key, made := _Kept(split.images, base.labels, features, mirrored, wanted))
+            return made
+        return None
+
+    def _through(self, onward: Callable[[Tensor], Tensor], base: Tensor) -> Tensor:
+        made: Tensor | None = None
+        # In the chunks in which they would be computed from images: the same bits.
+        for begin in range(0, len(base), CHUNK):
+            self.between()
+            part = onward(base[begin : begin + CHUNK])
+            made = self._memory(part, len(base)) if made is None else made
+            made[begin : begin + CHUNK] = part
+        assert made is not None
+        return made
+
+    def _memory(self, like: Tensor, count: int) -> Tensor:
+        return (empty_pixels if self.by_pixel else empty_rows)(like, count)
 
     def _file(
         self, computed: ComputedFeatures, wanted: int
@@ -189,11 +241,13 @@ class FeatureStore:
         return self._allocate, f"{each} to compute"
 
     def _allocate(self, like: Tensor, count: int) -> Tensor:
-        shape = (count, *like.shape[1:])
+        by_pixel = self.by_pixel and like.ndim == 4
+        shape = (count, *(like.permute(0, 2, 3, 1) if by_pixel else like).shape[1:])
         with tempfile.TemporaryFile(dir=self.folder) as file:
             # Taken whole: a page of a sparse file on a full disk would end the process.
             os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * like.element_size())
-            return torch.from_numpy(np.memmap(file, like.numpy().dtype, "r+", shape=shape))
+            made = torch.from_numpy(np.memmap(file, like.numpy().dtype, "r+", shape=shape))
+        return made.permute(0, 3, 1, 2) if by_pixel else made
 
 
 class _Rows:
@@ -210,6 +264,9 @@ class _Rows:
 
     def batch(self, index: Int[Tensor, " b"], flip: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.source.batch(self.rows[index], flip)
+
+    def look(self, index: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        return self.source.look(self.rows[index])
 
 
 def _part(split: Split, rows: Int[Tensor, " m"]) -> Split:

@@ -39,6 +39,10 @@ class Source(Protocol):
         """Inputs [b, ...], the caller's own, and labels [b]."""
         ...
 
+    def look(self, index: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        """The same, not to be written to: what lies together in memory is not copied."""
+        ...
+
 
 class ComputedFeatures:
     """Run the frozen prefix for every batch: the plain way, unless a faster `prefix` is given.
@@ -82,6 +86,10 @@ class ComputedFeatures:
             module.train(self.batch_statistics and self.backbone.training)
         return self.backbone(images, 0, self.stages), labels
 
+    def look(self, index: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        """Features of some images."""
+        return self.batch(index)
+
 
 def never() -> None:
     """What is called between chunks where nobody wants to stop."""
@@ -91,7 +99,7 @@ def compute(
     source: ComputedFeatures,
     mirror: bool,
     between: Callable[[], None] = never,
-    allocate: Callable[[Tensor, int], Tensor] = lambda like, count: like.new_empty((count, *like.shape[1:])),
+    allocate: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Float[Tensor, "n ..."]:
     """The features of all images of a source.
 
@@ -99,7 +107,7 @@ def compute(
         source: computes them.
         mirror: of the mirrored images.
         between: called between chunks of images; may raise to end the work.
-        allocate: given a chunk's features and the number of images, where to put them.
+        allocate: given a chunk's features and the number of images, where to put them; None is memory.
     """
     features: Tensor | None = None
     begins = range(0, len(source.pixels), CHUNK)
@@ -108,7 +116,7 @@ def compute(
         between()
         part = chunk(source, begin, mirror)
         if features is None:
-            features = allocate(part, len(source.pixels))
+            features = (allocate or empty_rows)(part, len(source.pixels))
         features[begin : begin + len(part)] = part
     if features is None:
         raise ValueError("no images to compute features of")
@@ -155,13 +163,42 @@ class CachedFeatures:
         """Features of some images."""
         if self.rows is not None:
             index = self.rows[index]
-        chosen = self.features[index]
+        chosen = _rows(self.features, index)
         if flip is not None:
             if self.mirrored is None:
                 raise ValueError("features of mirrored images were not computed")
             wide = flip.view(-1, *[1] * (chosen.ndim - 1))
-            chosen = torch.where(wide, self.mirrored[index], chosen)
+            chosen = torch.where(wide, _rows(self.mirrored, index), chosen)
         return chosen, self.labels[index]
+
+    def look(self, index: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        """Features of some images; a view of those that follow one another."""
+        if self.rows is not None or not len(index):
+            return self.batch(index)
+        begin = int(index[0])
+        end = begin + len(index)
+        if not torch.equal(index, torch.arange(begin, end, device=index.device)):
+            return self.batch(index)
+        return self.features[begin:end], self.labels[begin:end]
+
+
+def empty_rows(like: Float[Tensor, "c ..."], count: int) -> Float[Tensor, "n ..."]:
+    """Memory for the features of `count` images, channel by channel."""
+    return like.new_empty((count, *like.shape[1:]))
+
+
+def empty_pixels(like: Float[Tensor, "c ..."], count: int) -> Float[Tensor, "n ..."]:
+    """The same pixel by pixel, as convolutions want it."""
+    if like.ndim != 4:
+        return empty_rows(like, count)
+    _, c, h, w = like.shape
+    return like.new_empty((count, h, w, c)).permute(0, 3, 1, 2)
+
+
+def _rows(features: Float[Tensor, "n ..."], index: Int[Tensor, " b"]) -> Float[Tensor, "b ..."]:
+    if features.ndim == 4 and not features.is_contiguous():
+        return features.permute(0, 2, 3, 1).index_select(0, index).permute(0, 3, 1, 2)
+    return features[index]
 
 
 def cache_bytes(source: ComputedFeatures, mirrored: bool) -> int:

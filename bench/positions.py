@@ -64,7 +64,8 @@ def _short(downsample: nn.Module | None) -> bool:
     )
 
 
-def _parts(downsample: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
+def parts(downsample: nn.Module) -> tuple[nn.Conv2d, nn.Module]:
+    """Convolution and BN of a block's shortcut."""
     assert isinstance(downsample, nn.Sequential)
     conv, norm = downsample
     assert isinstance(conv, nn.Conv2d)
@@ -100,7 +101,7 @@ class FrozenBlock:
         self.folded = fold(block.conv1, block.bn1), fold(block.conv2, block.bn2)
         self.short = None
         if block.downsample is not None:
-            conv, norm = _parts(block.downsample)
+            conv, norm = parts(block.downsample)
             self.short = (*fold(conv, norm), conv.stride[0])
         self.transformed: dict[tuple[int, Plan], Tensor] = {}
 

@@ -23,7 +23,7 @@ from bench.data.shuffling import epoch_order, reach
 from bench.errors import Diverged, RecordError, UsageError, WeightsError
 from bench.feature_store import FeatureStore
 from bench.features import ComputedFeatures
-from bench.frozen import FrozenPrefix
+from bench.frozen import FrozenPrefix, earlier_points
 from bench.heads import Head, Probe, freeze_index
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
@@ -117,7 +117,7 @@ class _Run:
         self.speed = speed = PLAIN_PROBE if batch_bn else options.probing
         self.eval_batch = EVAL_BATCH if start < len(backbone.stages) or not speed.closed_head else WIDE_BATCH
         prefix = FrozenPrefix(backbone, start, speed) if speed.folded and start else None
-        facts = (self.weights, config["freeze"], s["scale"], str(device), torch.get_num_threads(), speed)
+        facts = (s["scale"], str(device), torch.get_num_threads(), speed)
         store = FeatureStore(
             device,
             s["scale"],
@@ -126,7 +126,9 @@ class _Run:
             disk=options.cache_disk_bytes if speed.folded else 0,
             folder=attempt.dir,
             data_bytes=options.data_bytes,
-            key=facts if speed.shared else None,
+            key=(self.weights, config["freeze"], *facts) if speed.shared else None,
+            earlier=[((self.weights, p, *facts), way) for p, way in earlier_points(backbone, start, speed)],
+            by_pixel=speed.folded and start < len(backbone.stages),
             note=attempt.note,
             between=stop.raise_if_asked,
         )
@@ -239,7 +241,7 @@ class _Run:
         ]
         source.expect(parts, of=name)
         for index in parts:
-            features, labels = source.batch(index)
+            features, labels = source.look(index)
             logits = self.steps.logits(features)
             losses.append(F.cross_entropy(logits, labels, reduction="sum").double())
             top = logits.topk(best, 1).indices

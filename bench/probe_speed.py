@@ -18,11 +18,15 @@ class ProbeSpeed:
     Attributes:
         folded: run the frozen prefix with its BN folded into its convolutions.
         bilinear: convolve the frozen stages' small maps with fewer products; see `bench.bilinear`.
-        winograd: the same of the trained stages, in C; see `bench.winograd`.
-        direct: their other convolutions; see `bench.direct`.
-        fused_norm: their batch norm at once with its activation and residual sum; see `bench.fused_norm`.
+        winograd: the same in C, of the trained stages, and of the frozen ones where maps are cut into its tiles; see
+            `bench.winograd`.
+        direct: the trained stages' other convolutions; see `bench.direct`.
+        fused_norm: batch norm of the trained stages at once with its activation and residual sum; see
+            `bench.fused_norm`.
+        folded_tests: in an evaluation, run the trained stages with their BN folded too, anew after each epoch.
         closed_head: the head's gradient in closed form into memory that is kept, and one fused update.
-        shared: keep features for other probes of the same pretraining and freeze point in this process.
+        shared: keep features for other probes of the same pretraining in this process: of one freeze point they are
+            the same, of a later one they are what the stages between make of them.
         precision: of the frozen prefix and of products; weights, updates and losses stay fp32.
     """
 
@@ -31,6 +35,7 @@ class ProbeSpeed:
     winograd: bool = False
     direct: bool = False
     fused_norm: bool = False
+    folded_tests: bool = False
     closed_head: bool = False
     shared: bool = False
     precision: Precision = "fp32"
@@ -61,6 +66,7 @@ def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> P
         winograd=fewer,
         direct=fewer,
         fused_norm=fewer,
+        folded_tests=fewer,
         closed_head=True,
         shared=True,
         precision=chosen,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench.direct import replace_direct
 from bench.draws import KeepBits, keep_mask, same_twister
+from bench.folded import FoldedStages
 from bench.fused_norm import fuse_norms, run
 from bench.heads import Probe
 from bench.probe_speed import ProbeSpeed
@@ -39,7 +40,7 @@ def make_steps(
         settings: a probe's, see `bench.protocols.ProbeSettings`.
         seed: of dropout.
         inputs: of the head.
-        speed: `closed_head`, `winograd`, `direct`, `fused_norm` and `precision` are looked at.
+        speed: all but `folded`, `bilinear` and `shared` are looked at.
     """
     make = ClosedSteps if speed.closed_head else PlainSteps
     return make(model, settings, seed, inputs, speed)
@@ -117,6 +118,11 @@ class ClosedSteps:
             parameter.grad = torch.zeros_like(parameter)
         self.bits = KeepBits(self.dropout) if first.device.type == "cpu" and same_twister() else None
         self.low = torch.bfloat16 if speed.precision == "bf16" else None
+        # Before the trained stages' own convolutions are replaced, which look alike to it either way.
+        self.tests = None
+        if speed.folded_tests and model.start < len(model.backbone.stages):
+            self.tests = FoldedStages(model.backbone, model.start, None, speed)
+        self.stale = True
         self.stages = _Stages(model, speed)
 
     def step(self, features: Tensor, labels: Tensor, number: int, lr: float) -> dict[str, Tensor]:
@@ -132,7 +138,16 @@ class ClosedSteps:
         if for_x is not None:
             outputs.backward(for_x.view(outputs.shape))
         self.optimizer.step()
+        self.stale = True
         return values
+
+    def _tested(self, features: Tensor) -> Tensor:
+        if self.tests is None or self.model.training:
+            return self._trained(features)
+        if self.stale:
+            self.tests.refresh()
+            self.stale = False
+        return self.tests(features.contiguous(memory_format=torch.channels_last))
 
     def _trained(self, features: Tensor) -> Tensor:
         with torch.autocast(features.device.type, torch.bfloat16, enabled=self.low is not None):
@@ -193,7 +208,7 @@ class ClosedSteps:
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
         """See `ProbeSteps`."""
-        x = self._trained(features).flatten(1)
+        x = self._tested(features).flatten(1)
         if self.low is None:
             return self.model.head(x)
         return self.model.head.output(F.relu_(self._low(x, 1.0)))

@@ -110,6 +110,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
         "graph": "captured graph",
         "folded": "folded BN",
         "bilinear": "frozen stages with fewer products",
+        "folded_tests": "folded BN in evaluations",
         "closed_head": "closed-form head",
     }
     words = [text for name, text in names.items() if row.get(name)]

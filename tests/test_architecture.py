@@ -54,6 +54,7 @@ COMPUTE |= {
     "bilinear",
     "draws",
     "feature_store",
+    "folded",
     "frozen",
     "perf.ceiling",
     "perf.probe",

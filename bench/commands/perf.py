@@ -118,6 +118,14 @@ def pretrain(**given: Any) -> int:
     "--images", type=click.IntRange(2), default=1280, show_default=True, metavar="N", help="To train on."
 )
 @click.option(
+    "--test",
+    "tested",
+    type=click.IntRange(1),
+    default=None,
+    metavar="N",
+    help="To test on after each epoch; a fifth as many by default.",
+)
+@click.option(
     "--epochs", type=click.IntRange(1), default=3, show_default=True, metavar="N", help="Run in each round."
 )
 @click.option(
@@ -203,7 +211,17 @@ def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
     def measured(data: Any, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
         from bench.perf.probe import Wish, measure
 
-        names = ("backbone", "threads", "pairs", "images", "epochs", "of_epochs", "precision", "each")
+        names = (
+            "backbone",
+            "threads",
+            "pairs",
+            "images",
+            "tested",
+            "epochs",
+            "of_epochs",
+            "precision",
+            "each",
+        )
         wish = Wish(data, freezes, device=device, **{name: given[name] for name in names if name in given})
         return measure(wish, tell)
 

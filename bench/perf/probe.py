@@ -29,7 +29,7 @@ from bench.protocols import ProbeSettings
 from bench.speed import without_c
 from bench.tiles import why_missing
 
-SWITCHES = ("folded", "bilinear", "winograd", "direct", "fused_norm", "closed_head")
+SWITCHES = ("folded", "bilinear", "winograd", "direct", "fused_norm", "folded_tests", "closed_head")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Wish:
         device: "cpu", "cuda", ...
         threads: of each way.
         pairs: rounds, each way once a round.
-        images: training images; a fifth as many are tested on.
+        images: training images.
+        tested: images to test on after each epoch; None is a fifth of them.
         epochs: run; the first also pays for what is computed once.
         of_epochs: of the whole probe that is told of.
         precision: see `bench.speed.choose`.
@@ -57,6 +58,7 @@ class Wish:
     threads: int = 1
     pairs: int = 5
     images: int = 1280
+    tested: int | None = None
     epochs: int = 3
     of_epochs: int = 30
     precision: str = "auto"
@@ -96,7 +98,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
     """
     torch.set_num_threads(wish.threads)
     device = torch.device(wish.device)
-    data = _few(wish.data, wish.images)
+    data = _few(wish.data, wish.images, wish.tested)
     fast = choose_probe(wish.device, "auto", wish.precision)
     fast = without_c(fast) if why_missing() else fast
     plain = RunOptions(threads=wish.threads)
@@ -155,11 +157,11 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def _few(data: Dataset, count: int) -> Dataset:
+def _few(data: Dataset, count: int, tested: int | None = None) -> Dataset:
     def first(split: Split, n: int) -> Split:
         return Split(split.images[:n], split.labels[:n])
 
-    return replace(data, train=first(data.train, count), test=first(data.test, max(1, count // 5)))
+    return replace(data, train=first(data.train, count), test=first(data.test, tested or max(1, count // 5)))
 
 
 def _config(wish: Wish, freeze: str, data: Dataset) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""What a probe does around its steps gives the plain way's numbers: folded tests, features of features, views."""
+
+import copy
+
+import pytest
+import torch
+
+from bench import feature_store
+from bench.build import build_backbone
+from bench.features import CachedFeatures
+from bench.folded import FoldedStages
+from bench.probe_speed import PLAIN_PROBE, ProbeSpeed, choose_probe
+from tests.learning import MemoryAttempt, noise_data
+from tests.test_probe import probe_config, run, save_weights
+from tests.test_probe_speed import images, two_ways, used_backbone
+
+FAST = choose_probe("cpu", "auto", "fp32")
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return save_weights(tmp_path / "pretrained.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def empty_shelf():
+    feature_store.SHELF.items.clear()
+    yield
+    feature_store.SHELF.items.clear()
+
+
+def disturb(backbone, seed):
+    """What an epoch does: every weight and statistic is another."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in (*backbone.parameters(), *backbone.buffers()):
+            if tensor.is_floating_point():
+                tensor.mul_(1 + 0.2 * torch.rand(tensor.shape, generator=g))
+
+
+@pytest.mark.parametrize("speed", [FAST, ProbeSpeed(bilinear=True), ProbeSpeed(winograd=True)])
+@pytest.mark.parametrize(("begin", "size"), [(0, 32), (1, 32), (2, 32), (1, 40)])
+def test_folded_stages_follow_weights_and_statistics(begin, size, speed):
+    backbone = used_backbone()
+    with torch.no_grad():
+        x = backbone(images(5, size), 0, begin)
+        folded = FoldedStages(backbone, begin, None, speed)
+        disturb(backbone, 1)
+        plain = backbone(x, begin)
+    assert (folded(x) - plain).abs().max() > 1e-2 * plain.abs().max()
+    folded.refresh()
+    for given in (x, x.contiguous()):
+        assert (folded(given) - plain).abs().max() < 1e-5 * plain.abs().max()
+
+
+def test_in_double_precision_they_agree_to_eleven_digits():
+    backbone = used_backbone().double()
+    x = torch.randn(3, 64, 8, 8, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        plain = backbone(x, 1)
+    for speed in (FAST, ProbeSpeed(winograd=True)):
+        torch.testing.assert_close(FoldedStages(backbone, 1, None, speed)(x), plain, atol=1e-11, rtol=1e-11)
+
+
+def test_folding_draws_nothing_and_leaves_the_backbone_alone():
+    backbone = used_backbone()
+    before, state = torch.get_rng_state(), copy.deepcopy(backbone.state_dict())
+    FoldedStages(backbone, 0, None, FAST)(images(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize("freeze", ["conv1", "conv1-3"])
+def test_a_test_after_each_epoch_is_of_the_weights_of_that_epoch(freeze):
+    made, _ = two_ways(freeze, FAST)
+    (model, steps) = made[1]
+    features = torch.relu(torch.randn(12, *((64, 8, 8))))
+    for number in range(3):
+        steps.step(features, torch.arange(12) % 10, number, 0.05)
+        model.eval()
+        with torch.no_grad():
+            plain = model(features)
+        for part in (slice(0, 7), slice(7, 12)):
+            error = (steps.logits(features[part]) - plain[part]).abs().max()
+            assert error < 1e-5 * plain.abs().max()
+        model.train()
+
+
+def test_logits_of_a_model_in_training_follow_the_batch():
+    made, _ = two_ways("conv1", FAST)
+    model, steps = made[1]
+    features = torch.relu(torch.randn(6, 64, 8, 8))
+    frozen = copy.deepcopy(model).train()
+    with torch.no_grad():
+        expected = frozen(features)
+    model.train()
+    torch.testing.assert_close(steps.logits(features), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_backbone_that_is_not_recognised_is_tested_as_it_is():
+    backbone = build_backbone("convnext_atto", 0).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(FoldedStages(backbone, 0, None, FAST)(x), backbone(x))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_features_of_a_later_point_are_made_of_an_earlier_ones_bit_for_bit(
+    flip, weights, tmp_path, monkeypatch
+):
+    data = noise_data(train=150)
+    config = probe_config("conv1-5", epochs=1, batch_size=128, flip=flip)
+    alone = run(config, weights, MemoryAttempt(tmp_path), data, probing=FAST)
+    from_images = [kept.features for kept in feature_store.SHELF.items.values()]
+    feature_store.SHELF.items.clear()
+    earlier = probe_config("conv1", epochs=1, batch_size=128, flip=flip)
+    run(earlier, weights, MemoryAttempt(tmp_path), data, probing=FAST)
+    monkeypatch.setattr(feature_store, "compute", None)
+    made = run(config, weights, MemoryAttempt(tmp_path), data, probing=FAST)
+    kept = [k.features for key, k in feature_store.SHELF.items.items() if key[1] == "conv1-5"]
+    for ours, theirs in zip(kept, from_images, strict=True):
+        assert torch.equal(ours, theirs)
+    assert made["epochs"] == alone["epochs"]
+
+
+def test_where_both_points_do_not_fit_the_budget_features_are_computed_of_images(weights, tmp_path):
+    data, one = noise_data(), 60 * 4096 * 4
+    for freeze, budget in (("conv1", one), ("conv1-3", one)):
+        attempt = MemoryAttempt(tmp_path)
+        run(probe_config(freeze, epochs=1), weights, attempt, data, probing=FAST, cache_bytes=budget)
+        assert attempt.notes == []
+    assert {key[1] for key in feature_store.SHELF.items} == {"conv1-3"}
+
+
+def test_other_weights_are_no_beginning(tmp_path):
+    data = noise_data()
+    for seed, name in ((0, "a"), (1, "b")):
+        path = save_weights(tmp_path / f"{name}.safetensors", seed=seed)
+        freeze = ("conv1", "conv1-3")[seed]
+        both = run(probe_config(freeze, epochs=1), path, MemoryAttempt(tmp_path), data, probing=FAST)
+    feature_store.SHELF.items.clear()
+    alone = run(probe_config("conv1-3", epochs=1), path, MemoryAttempt(tmp_path), data, probing=FAST)
+    assert both["epochs"] == alone["epochs"]
+
+
+def test_what_is_looked_at_is_the_memory_itself_and_what_is_trained_on_a_copy():
+    features = torch.randn(6, 4, 2, 2).contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(6)
+    whole, some = (
+        CachedFeatures(labels, features),
+        CachedFeatures(labels, features, rows=torch.tensor([5, 0, 3])),
+    )
+    index = torch.arange(2, 5)
+    seen, named = whole.look(index)
+    assert seen.data_ptr() == features[2].data_ptr()
+    assert torch.equal(seen, features[2:5])
+    assert torch.equal(named, labels[2:5])
+    own, _ = whole.batch(index)
+    assert torch.equal(own, seen)
+    own.zero_()
+    assert features.abs().min() > 0
+    for other in (torch.tensor([1, 0]), torch.tensor([4, 2, 3]), torch.tensor([0, 1, 1, 3])):
+        assert torch.equal(whole.look(other)[0], features[other])
+    assert torch.equal(some.look(torch.arange(1, 3))[0], features[[0, 3]])
+
+
+def test_features_lie_as_the_trained_part_wants_them(weights, tmp_path):
+    for freeze, by_pixel in (("conv1", True), ("conv1-5", False)):
+        run(probe_config(freeze, epochs=1), weights, MemoryAttempt(tmp_path), noise_data(), probing=FAST)
+        kept = [k.features for key, k in feature_store.SHELF.items.items() if key[1] == freeze]
+        assert len(kept) == 2
+        for features in kept:
+            assert features.is_contiguous() is not by_pixel
+            assert features.is_contiguous(memory_format=torch.channels_last) is by_pixel
+
+
+def test_a_file_holds_them_pixel_by_pixel_too(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_store, "DISK_SHARE", 1e9)
+    config, data = probe_config("conv1-3", epochs=1), noise_data()
+    kept = run(config, weights, MemoryAttempt(tmp_path), data, probing=FAST, cache_bytes=0)
+    feature_store.SHELF.items.clear()
+    assert run(config, weights, MemoryAttempt(tmp_path), data, probing=FAST)["epochs"] == kept["epochs"]
+
+
+def test_the_plain_path_folds_nothing():
+    assert not any((PLAIN_PROBE.folded, PLAIN_PROBE.folded_tests, PLAIN_PROBE.shared))
+    assert FAST.folded_tests
+    assert not choose_probe("cuda", "auto", "fp32").folded_tests
