@@ -41,6 +41,12 @@ def test_the_matrices_give_a_filters_output_exactly(matrices, taps):
         f = np.array([Fraction(int(v)) for v in draw.integers(-99, 99, taps)], dtype=object)
         expected = [sum(f[k] * d[i + k] for k in range(taps)) for i in range(TILE)]
         assert list(a @ ((g @ f) * (b @ d))) == expected
+        # Backwards they give the whole product of two polynomials, which tiles that overlap add up.
+        x = d[:TILE]
+        whole = [
+            sum(f[k] * x[i - k] for k in range(taps) if 0 <= i - k < TILE) for i in range(TILE + taps - 1)
+        ]
+        assert list(b.T @ ((g @ f) * (a.T @ x))) == whole
 
 
 LAYERS = {
