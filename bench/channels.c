@@ -1,9 +1,10 @@
-// Passes over images as rows of channels, [rows, c], c a multiple of eight: sums by channel, and what is made of them.
+// Passes over images as rows of channels, [rows, c], c a multiple of eight: sums by channel, and what they are for.
 // Sums are taken of few values in fp32 and of those in fp64, part by part, so that no bit depends on threads.
 #include <math.h>
 #include <pthread.h>
 typedef float v8 __attribute__((vector_size(32), aligned(4)));
 typedef int m8 __attribute__((vector_size(32), aligned(4)));
+typedef unsigned char u8 __attribute__((vector_size(8), aligned(1)));
 typedef double d8 __attribute__((vector_size(64), aligned(8)));
 #define LOAD(p) (*(const v8 *)(p))
 #define STORE(p) (*(v8 *)(p))
@@ -39,9 +40,11 @@ static layer layer_at(float *told, long c) {
 typedef struct job {
   const float *x, *added, *y, *dy;
   float *to, *kept;
+  // Of a 3x3 pool of stride 2: which of a window's values is its largest.
+  unsigned char *which;
   // Sums by part, [parts, 2, c].
   double *sums;
-  long begin, end, rows, parts, c;
+  long begin, end, rows, parts, c, h, w;
   float slope;
   layer l;
   void (*run)(struct job *);
@@ -91,8 +94,8 @@ INLINE void moments_block(const long m, const job *j, double *sums, long at, lon
 
 // Those of the gradient behind the activation and of its product with x - mean; the gradient is kept where that is
 // asked for. The activation's argument is found anew from x unless y is there.
-INLINE void slopes_block(const long m, const int kind, const int from_y, const job *j, double *sums, long at, long rows,
-                         long k) {
+INLINE void slopes_block(const long m, const int kind, const int from_y, const job *j, double *sums, long at,
+                         long rows, long k) {
   v8 s[4], q[4], mean[4];
   long offset = at * j->c + k;
   UNROLL { s[i] = q[i] = (v8){0}; mean[i] = LOAD(j->l.mean + k + 8 * i); }
@@ -183,15 +186,14 @@ static void add_parts(double *sums, long parts, long c) {
   for (long p = 1; p < parts; p++) for (long k = 0; k < 2 * c; k++) sums[k] += sums[p * 2 * c + k];
 }
 
-// y = act(norm(x) + added); `added`, weight, bias and running statistics may be null. Without `sums` the running
-// statistics are those of the layer, and stay.
-void normalise(const float *x, const float *added, float *y, const float *weight, const float *bias, float *running_mean,
-               float *running_var, float *told, double *sums, double momentum, double eps, double slope, int kind,
-               long rows, long c, long threads) {
+// What `normalise` is told of a layer; see there.
+static void know(const float *x, const float *weight, const float *bias, float *running_mean, float *running_var,
+                 long *batches, float *told, double *sums, double momentum, double eps, long rows, long c,
+                 long threads) {
   layer l = layer_at(told, c);
-  job all = {.x = x, .added = added, .to = y, .sums = sums, .rows = rows, .parts = parts_of(rows), .c = c,
-             .slope = slope, .l = l};
+  if (batches) ++*batches;
   if (sums) {
+    job all = {.x = x, .sums = sums, .rows = rows, .parts = parts_of(rows), .c = c, .l = l};
     for (long k = 0; k < c; k++) {
       double sum = 0;
       for (long g = 0; g < GUESSED; g++) sum += x[(rows - 1) * g / (GUESSED - 1) * c + k];
@@ -220,29 +222,48 @@ void normalise(const float *x, const float *added, float *y, const float *weight
     l.scale[k] = scale;
     l.shift[k] = (bias ? bias[k] : 0) - l.rest[k] * scale;
   }
+}
+
+// y = act(norm(x) + added); `added`, weight, bias, running statistics and the number of batches may be null. Without
+// `sums` the running statistics are those of the layer, and stay.
+void normalise(const float *x, const float *added, float *y, const float *weight, const float *bias,
+               float *running_mean, float *running_var, long *batches, float *told, double *sums, double momentum,
+               double eps, double slope, int kind, long rows, long c, long threads) {
+  know(x, weight, bias, running_mean, running_var, batches, told, sums, momentum, eps, rows, c, threads);
+  job all = {.x = x, .added = added, .to = y, .rows = rows, .parts = parts_of(rows), .c = c, .slope = slope,
+             .l = layer_at(told, c)};
   static void (*const passes[2][3])(job *) = {{map_nothing, map_relu, map_leaky}, {add_nothing, add_relu, add_leaky}};
   run_all(&all, passes[added != 0][kind], threads);
 }
 
-// Gradients by x, weight and bias; with y also `dadded`, that of what was added, which is then there for dx to be made
-// of. dx may be null.
+// The gradients of weight and bias, and what dx is made of: `count` is of values a channel of the norm's input, of
+// which those not in x have a gradient of zero.
+static void sums_back(job *all, float *dweight, float *dbias, float *slopes_by_x, int kind, long count,
+                      long threads) {
+  static void (*const passes[2][3])(job *) = {{sum_nothing, sum_relu, sum_leaky},
+                                              {sum_nothing, sum_relu_y, sum_leaky_y}};
+  layer l = all->l;
+  run_all(all, passes[all->y != 0][kind], threads);
+  add_parts(all->sums, all->parts, all->c);
+  for (long k = 0; k < all->c; k++) {
+    double sum = all->sums[k], product = (all->sums[all->c + k] - l.rest[k] * sum) * l.inverse[k];
+    dbias[k] = sum;
+    dweight[k] = product;
+    slopes_by_x[k] = (double)l.scale[k] * l.inverse[k] * product / count;
+    l.guess[k] = l.scale[k] * sum / count - (double)l.rest[k] * slopes_by_x[k];
+  }
+}
+
+// Gradients by x, weight and bias; with y also `dadded`, that of what was added, of which dx is then made. dx may be
+// null.
 void normalise_back(const float *x, const float *y, const float *dy, float *dx, float *dadded, float *dweight,
-                    float *dbias, float *told, double *sums, double slope, int kind, long rows, long c, long threads) {
+                    float *dbias, float *told, double *sums, double slope, int kind, long rows, long c,
+                    long threads) {
   layer l = layer_at(told, c);
   job all = {.x = x, .y = y, .dy = dy, .kept = dadded, .sums = sums, .rows = rows, .parts = parts_of(rows), .c = c,
              .slope = slope, .l = l};
-  static void (*const passes[2][3])(job *) = {{sum_nothing, sum_relu, sum_leaky}, {sum_nothing, sum_relu_y, sum_leaky_y}};
-  run_all(&all, passes[y != 0][kind], threads);
-  add_parts(sums, all.parts, c);
-  // Of dx; the gradients of weight and bias are not wanted before.
   float slopes_by_x[c];
-  for (long k = 0; k < c; k++) {
-    double sum = sums[k], product = (sums[c + k] - l.rest[k] * sum) * l.inverse[k];
-    dbias[k] = sum;
-    dweight[k] = product;
-    slopes_by_x[k] = (double)l.scale[k] * l.inverse[k] * product / rows;
-    l.guess[k] = l.scale[k] * sum / rows - (double)l.rest[k] * slopes_by_x[k];
-  }
+  sums_back(&all, dweight, dbias, slopes_by_x, kind, rows, threads);
   if (!dx) return;
   static void (*const returns[3])(job *) = {return_nothing, return_relu, return_leaky};
   if (y) all.dy = dadded;

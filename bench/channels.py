@@ -16,9 +16,16 @@ def library() -> ctypes.CDLL:
     Raises:
         NoCompiler: there is none, or it fails.
     """
-    found = load_library("channels", Path(__file__).with_name("channels.c").read_text())
+    parts = [Path(__file__).with_name(name).read_text() for name in ("channels.c", "pooled.c")]
+    found = load_library("channels", "".join(parts))
     found.parts_of.argtypes, found.parts_of.restype = [_LONG], _LONG
-    found.normalise.argtypes = [*[_POINTER] * 9, *[_DOUBLE] * 3, ctypes.c_int, *[_LONG] * 3]
-    found.normalise_back.argtypes = [*[_POINTER] * 9, _DOUBLE, ctypes.c_int, *[_LONG] * 3]
-    found.normalise.restype = found.normalise_back.restype = None
+    for name, pointers, doubles, longs in (
+        ("normalise", 10, 3, 3),
+        ("normalise_back", 9, 1, 3),
+        ("normalise_pooled", 11, 3, 5),
+        ("normalise_pooled_back", 11, 1, 5),
+    ):
+        function = getattr(found, name)
+        function.argtypes = [*[_POINTER] * pointers, *[_DOUBLE] * doubles, ctypes.c_int, *[_LONG] * longs]
+        function.restype = None
     return found

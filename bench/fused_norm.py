@@ -18,10 +18,11 @@ from torch.autograd import forward_ad
 from torch.nn.modules import module as torch_module
 
 from bench.channels import library
-from bench.normalised import LANES, LEAKY, RELU, Activation, Statistics, normalise
+from bench.normalised import LANES, LEAKY, RELU, Activation, Statistics, normalise, normalise_pooled
 from models.backbones import Backbone
 
 _NONE, _PLAIN_RELU = Activation(), Activation(RELU)
+_KINDS = (Tensor, nn.Parameter)
 
 
 def _bare(module: nn.Module) -> bool:
@@ -62,24 +63,17 @@ def _plain_images(*tensors: Tensor | None) -> bool:
         return False
     if interpreters() is not None or forward_ad._current_level >= 0:
         return False
-    return all(
-        t is None
-        or (
-            t.dtype == torch.float32
-            and t.device.type == "cpu"
-            and type(t) in (Tensor, nn.Parameter)
-            and not t.is_inference()
-        )
-        for t in tensors
-    )
+    for t in tensors:
+        if t is not None and (t.dtype != torch.float32 or not t.is_cpu or type(t) not in _KINDS):
+            return False
+    return not any(t is not None and t.is_inference() for t in tensors)
 
 
 def _fits(norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None) -> bool:
     if x.dim() != 4 or x.shape[1] != norm.num_features or norm.num_features % LANES:
         return False
-    running = (norm.running_mean, norm.running_var)
-    of_batch = norm.training or running == (None, None)
-    parameters = (norm.weight, norm.bias)
+    running, parameters = (norm.running_mean, norm.running_var), (norm.weight, norm.bias)
+    of_batch = norm.training or (running[0] is None and running[1] is None)
     if not _plain_images(x, added, *parameters, *running):
         return False
     # torch's own says what is wrong with one value a channel.
@@ -89,10 +83,11 @@ def _fits(norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None) -> bool:
     if not of_batch and torch.is_grad_enabled() and any(wanted):
         # On running statistics the way back is another.
         return False
-    images = (t for t in (x, added) if t is not None)
-    if any(not t.is_contiguous(memory_format=torch.channels_last) for t in images):
+    if not x.is_contiguous(memory_format=torch.channels_last):
         return False
-    if added is not None and added.shape != x.shape:
+    if added is not None and (
+        added.shape != x.shape or not added.is_contiguous(memory_format=torch.channels_last)
+    ):
         return False
     return all(t is None or t.is_contiguous() for t in (*parameters, *running))
 
@@ -100,14 +95,17 @@ def _fits(norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None) -> bool:
 def _statistics(norm: nn.BatchNorm2d) -> Statistics:
     """As `BatchNorm2d.forward` has it; a batch is counted."""
     momentum = 0.0 if norm.momentum is None else norm.momentum
+    mean, var, batches = norm.running_mean, norm.running_var, None
+    of_batch = norm.training or (mean is None and var is None)
     if norm.training and norm.track_running_stats and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if norm.momentum is None:
-            momentum = 1.0 / float(norm.num_batches_tracked)
-    of_batch = norm.training or (norm.running_mean is None and norm.running_var is None)
-    told = not norm.training or norm.track_running_stats
-    mean, var = (norm.running_mean, norm.running_var) if told else (None, None)
-    return Statistics(mean, var, of_batch, momentum, norm.eps)
+        batches = norm.num_batches_tracked
+        if norm.momentum is None or batches.dtype != torch.int64 or type(batches) is not Tensor:
+            batches = batches.add_(1)
+            momentum = 1.0 / float(batches) if norm.momentum is None else momentum
+            batches = None
+    if norm.training and not norm.track_running_stats:
+        mean = var = None
+    return Statistics(mean, var, batches, of_batch, momentum, norm.eps)
 
 
 def normalised(
@@ -130,6 +128,21 @@ def normalised(
     return x if act is None else act(x)
 
 
+def _is_pool(module: nn.Module) -> bool:
+    """Whether this is the max-pool that C has: that of a ResNet's stem."""
+    if type(module) is not nn.MaxPool2d or not _bare(module):
+        return False
+    shape = (module.kernel_size, module.stride, module.padding, module.dilation)
+    return shape == (3, 2, 1, 1) and not module.ceil_mode and not module.return_indices
+
+
+def _pooled(norm: nn.BatchNorm2d, x: Tensor, act: nn.Module, pool: nn.Module) -> Tensor:
+    activation = _activation_of(act)
+    if activation is not None and _bare(norm) and _fits(norm, x, None):
+        return normalise_pooled(x, norm.weight, norm.bias, _statistics(norm), activation)
+    return pool(normalised(norm, x, act))
+
+
 def _alone(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     """The forward of a norm that is called by itself."""
     if _fits(norm, x, None):
@@ -145,8 +158,12 @@ def run(modules: Sequence[nn.Module], x: Any) -> Any:
         at += 1
         if type(module) is nn.BatchNorm2d:
             act = modules[at] if at < len(modules) and _activation_of(modules[at]) is not None else None
-            x = normalised(module, x, act)
             at += act is not None
+            if act is not None and at < len(modules) and _is_pool(modules[at]):
+                x = _pooled(module, x, act, modules[at])
+                at += 1
+            else:
+                x = normalised(module, x, act)
         else:
             x = module(x)
     return x

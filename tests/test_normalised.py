@@ -75,6 +75,13 @@ CASES = {
     "relu": (lambda: nn.Sequential(nn.BatchNorm2d(40), nn.ReLU()), (7, 40, 5, 3)),
     "relu in place": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.ReLU(inplace=True)), (33, 64, 8, 8)),
     "leaky": (lambda: nn.Sequential(nn.BatchNorm2d(64), nn.LeakyReLU(0.2, inplace=True)), (3, 64, 16, 16)),
+    "pool": (lambda: nn.Sequential(nn.BatchNorm2d(24), nn.ReLU(), nn.MaxPool2d(3, 2, 1)), (5, 24, 8, 8)),
+    "pool, odd": (lambda: nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)), (40, 8, 7, 5)),
+    "pool, 1x2": (lambda: nn.Sequential(nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1)), (9, 8, 1, 2)),
+    "pool, leaky": (
+        lambda: nn.Sequential(nn.BatchNorm2d(40), nn.LeakyReLU(0.2), nn.MaxPool2d(3, 2, 1)),
+        (3, 40, 6, 4),
+    ),
     "sum": (lambda: Sum(40), (4, 40, 4, 4)),
     "sum, relu": (lambda: Sum(40, nn.ReLU(inplace=True)), (70, 40, 4, 4)),
     "sum, leaky": (lambda: Sum(16, nn.LeakyReLU(0.1)), (4, 16, 3, 4)),
@@ -99,8 +106,9 @@ def test_output_gradients_and_running_statistics_are_torchs_in_fp64(name, monkey
     plain = ready(make())
     fast = copy.deepcopy(plain)
     assert fuse_norms(fast) == 1
-    x, pull = images(*shape), images(*shape, seed=1)
-    assert fused(copy.deepcopy(fast), x)
+    x = images(*shape)
+    pull = images(*copy.deepcopy(plain)(x).shape, seed=1)
+    assert fused(copy.deepcopy(fast), x) == 1
     ours = computed(fast, x, pull)
     monkeypatch.setattr(fused_norm, "_fits", lambda *_: False)
     theirs = computed(plain.double(), x.double(), pull)
@@ -132,7 +140,7 @@ def fused(net, x):
     known = set(seen)
     while seen:
         node = seen.pop()
-        found += type(node).__name__ == "_NormalisedBackward"
+        found += type(node).__name__ in ("_NormalisedBackward", "_PooledBackward")
         new = [n for n, _ in node.next_functions if n is not None and n not in known]
         known.update(new)
         seen += new
@@ -171,14 +179,14 @@ def test_a_constant_channel_and_an_outlier_are_torchs():
 
 
 def test_bits_depend_neither_on_threads_nor_on_when(threads):
-    for name in ("sum, relu", "leaky", "relu"):
+    for name in ("sum, relu", "leaky", "relu", "pool", "pool, odd"):
         make, shape = CASES[name]
         fast = ready(make())
         fuse_norms(fast)
         found = []
         for count in (1, 2, 3, 1):
             torch.set_num_threads(count)
-            found.append(computed(copy.deepcopy(fast), images(*shape), images(*shape, seed=2)))
+            found.append(computed(copy.deepcopy(fast), images(*shape)))
         for other in found[1:]:
             assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
@@ -198,7 +206,7 @@ def test_in_evaluation_running_statistics_are_used_and_stay():
     assert all(torch.equal(value, before[key]) for key, value in fast.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["relu", "leaky", "sum, relu", "alone"])
+@pytest.mark.parametrize("name", ["relu", "leaky", "sum, relu", "alone", "pool", "pool, odd", "pool, leaky"])
 def test_a_penalty_of_a_gradients_norm_has_torchs_gradient(name):
     make, shape = CASES[name]
     found = []
