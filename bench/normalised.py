@@ -69,7 +69,7 @@ class _Normalised(torch.autograd.Function):
         dx = torch.empty_like(x) if for_x else None
         # Without an activation it is the output's.
         dadded = torch.empty_like(x) if y is not None else dy if for_added else None
-        dweight, dbias = x.new_empty(2, c)
+        dweight, dbias = x.new_empty(c), x.new_empty(c)
         # By name, which holds it until C is done.
         sums = _sums(rows, c)
         library().normalise_back(
@@ -122,7 +122,7 @@ class _Pooled(torch.autograd.Function):
         dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
         n, c, h, w = x.shape
         dx = torch.empty_like(x) if for_x else None
-        dweight, dbias = x.new_empty(2, c)
+        dweight, dbias = x.new_empty(c), x.new_empty(c)
         sums, work = _sums(which.numel() // c, c), torch.empty_like(largest)
         tensors = (x, y, largest, which, dy, work, dx, dweight, dbias, told, sums)
         library().normalise_pooled_back(

@@ -47,7 +47,7 @@ class Speed:
         flat_update: one fused Adam over parameters that lie in one piece of memory, in place of a loop over them.
         winograd: convolutions with fewer products, in fp32 on a processor; see `bench.winograd`.
         direct: the other convolutions, in fp32 on a processor; see `bench.direct`.
-        fused_norm: batch norm at once with its activation and a residual sum, likewise; see `bench.fused_norm`.
+        fused_norm: batch norm at once with what follows it, likewise; see `bench.fused_norm`.
         keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.
         precision: of convolutions and matrix products; weights, their updates and the losses stay fp32.
         compile: compile each phase's loss with its gradient: never, when the steps to go pay for it, or at once.

@@ -178,6 +178,18 @@ def test_a_constant_channel_and_an_outlier_are_torchs():
         torch.testing.assert_close(one.double(), other.double(), rtol=1e-5, atol=2e-4)
 
 
+@pytest.mark.parametrize("act", [nn.ReLU(), nn.LeakyReLU(0.2)])
+def test_a_pool_of_equal_values_gives_its_gradient_to_torchs_one(act):
+    plain = ready(nn.Sequential(nn.BatchNorm2d(16), act, nn.MaxPool2d(3, 2, 1)))
+    fast = copy.deepcopy(plain)
+    fuse_norms(fast)
+    x = images(6, 16, 8, 8).round()
+    assert type(fast(x).grad_fn).__name__ == "_PooledBackward"
+    pull = images(6, 16, 4, 4, seed=1)
+    ours, theirs = (computed(copy.deepcopy(net), x, pull)[1] for net in (fast, copy.deepcopy(plain)))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
 def test_bits_depend_neither_on_threads_nor_on_when(threads):
     for name in ("sum, relu", "leaky", "relu", "pool", "pool, odd"):
         make, shape = CASES[name]
