@@ -131,6 +131,7 @@ def test_an_adversary_that_does_not_fit_is_the_papers_and_said_to_be(folder):
 def test_a_clone_leaves_no_module_no_path_and_no_file_behind(folder, monkeypatch):
     mine = object()
     monkeypatch.setitem(sys.modules, "utils", mine)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     before, path = dict(sys.modules), list(sys.path)
     steps(folder, "beta-vae")
     assert sys.modules["utils"] is mine
