@@ -201,7 +201,7 @@ def test_auto_takes_slurm_where_it_answers(small, tmp_path):
 
 def test_ctrl_c_in_the_middle_leaves_a_record_of_exactly_what_is_queued(small, tmp_path):
     results, where = tmp_path / "results", held(tmp_path)
-    study = ["run", "-m", "random", "-d", "digits", "-s", "400", "--slurm", "--profile", where]
+    study = ["run", "-m", "random", "-d", "digits", "-s", "160", "--slurm", "--profile", where]
     study += ["--evaluate", "none"]
     line = words(*study, "--results", str(results))
     with subprocess.Popen(
@@ -218,12 +218,12 @@ def test_ctrl_c_in_the_middle_leaves_a_record_of_exactly_what_is_queued(small, t
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "interrupted" in out + err
-    assert 20 <= len(recorded(results)) < 400
+    assert 20 <= len(recorded(results)) < 160
     assert queued(small, results) == recorded(results)
     begun = time.monotonic()
     bench(small, *study, "--results", str(results))
     assert time.monotonic() - begun < 60
-    assert len(queued(small, results)) == len(set(recorded(results))) == 400
+    assert len(queued(small, results)) == len(set(recorded(results))) == 160
 
 
 def test_variables_of_a_surrounding_job_do_not_reach_ours(small, tmp_path):
