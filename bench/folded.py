@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from bench.bilinear import batch_first, positions_first
+from bench.direct import replace_direct
 from bench.minimal_filters import TILE
 from bench.positions import FrozenBlock, Maps, blocks_of, fold, parts
 from bench.probe_speed import ProbeSpeed
@@ -38,7 +39,7 @@ class FoldedStages:
         backbone: whose stages run; its weights and statistics are taken as they are now.
         begin: the first stage.
         end: the stage before which it ends; None runs all.
-        speed: `bilinear`, `winograd` and `precision` are looked at.
+        speed: `bilinear`, `winograd`, `direct` and `precision` are looked at.
     """
 
     def __init__(self, backbone: Backbone, begin: int, end: int | None, speed: ProbeSpeed) -> None:
@@ -48,11 +49,11 @@ class FoldedStages:
         with torch.no_grad():
             while modules:
                 module = modules.pop(0)
-                blocks = blocks_of(module) if speed.bilinear or speed.winograd else None
+                blocks = blocks_of(module) if speed.bilinear or speed.winograd or speed.direct else None
                 if blocks is not None:
                     self.steps.append(_Blocks(blocks, speed))
                 elif isinstance(module, nn.Conv2d) and modules and type(modules[0]) is nn.BatchNorm2d:
-                    self.steps.append(_FoldedConv(module, modules.pop(0), speed.winograd))
+                    self.steps.append(_FoldedConv(module, modules.pop(0), speed))
                 else:
                     self.steps.append(_AsItIs(module))
 
@@ -86,7 +87,7 @@ class _AsItIs:
 class _FoldedConv:
     """A convolution with the BN behind it."""
 
-    def __init__(self, conv: nn.Conv2d, norm: nn.Module, winograd: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module, speed: ProbeSpeed) -> None:
         self.conv, self.norm = conv, norm
         layer = skip_init(
             nn.Conv2d,
@@ -106,9 +107,11 @@ class _FoldedConv:
         self.layer, bias = layer, layer.bias
         self.layer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.bias = bias.view(-1, 1, 1)
-        self.fewer = winograd and replace_convolutions(self.layer) > 0
-        if self.fewer:
-            # Those of fewer products would add it in memory of its own.
+        fewer = speed.winograd and replace_convolutions(self.layer)
+        direct = speed.direct and not fewer and replace_direct(self.layer)
+        self.apart = bool(fewer or direct)
+        if self.apart:
+            # Those of our own would add it in memory of its own.
             self.layer.register_parameter("bias", None)
         self.refresh()
 
@@ -119,20 +122,20 @@ class _FoldedConv:
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.layer(x)
-        return y.add_(self.bias) if self.fewer else y
+        return y.add_(self.bias) if self.apart else y
 
 
 class _FoldedBlock:
     """A basic block of the plain kind, see `bench.positions`."""
 
-    def __init__(self, block: BasicBlock, winograd: bool) -> None:
+    def __init__(self, block: BasicBlock, speed: ProbeSpeed) -> None:
         self.convs = [
-            _FoldedConv(block.conv1, block.bn1, winograd),
-            _FoldedConv(block.conv2, block.bn2, winograd),
+            _FoldedConv(block.conv1, block.bn1, speed),
+            _FoldedConv(block.conv2, block.bn2, speed),
         ]
         if block.downsample is not None:
             conv, norm = parts(block.downsample)
-            self.convs.append(_FoldedConv(conv, norm, winograd))
+            self.convs.append(_FoldedConv(conv, norm, speed))
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.convs[1](F.relu_(self.convs[0](x)))
@@ -144,7 +147,8 @@ class _Blocks:
 
     def __init__(self, blocks: list[BasicBlock], speed: ProbeSpeed) -> None:
         self.blocks = blocks
-        self.folded = [_FoldedBlock(block, True) for block in blocks] if speed.winograd else None
+        own = speed.winograd or speed.direct
+        self.folded = [_FoldedBlock(block, speed) for block in blocks] if own else None
         self.small: list[FrozenBlock] = []
         self.bilinear = speed.bilinear
         self.multiple = TILE

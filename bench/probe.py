@@ -100,9 +100,8 @@ class _Run:
         stop: Stop,
         stack: contextlib.ExitStack,
     ) -> None:
-        self.settings, self.seed = config["probe"], int(config["seed"])
+        self.settings, self.seed = (s := config["probe"]), int(config["seed"])
         self.attempt, self.device, self.options, self.stop = attempt, device, options, stop
-        s = self.settings
         self.num_classes, self.classes = len(data.classes), data.classes
         backbone = build_backbone(config["pretrain"]["backbone"], 0)
         try:
@@ -114,7 +113,8 @@ class _Run:
         start = freeze_index(backbone, config["freeze"])
         # Batch statistics are the reference's: computed as it computes them.
         batch_bn = s["frozen_bn"] == "batch"
-        self.speed = speed = PLAIN_PROBE if batch_bn else options.probing
+        speed = PLAIN_PROBE if batch_bn else options.probing
+        speed.prepare()
         self.eval_batch = EVAL_BATCH if start < len(backbone.stages) or not speed.closed_head else WIDE_BATCH
         prefix = FrozenPrefix(backbone, start, speed) if speed.folded and start else None
         facts = (s["scale"], str(device), torch.get_num_threads(), speed)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from bench.memory import keep_freed_memory
 from bench.speed import Precision, choose, has_bf16, without_c
 
 
@@ -27,6 +28,7 @@ class ProbeSpeed:
         closed_head: the head's gradient in closed form into memory that is kept, and one fused update.
         shared: keep features for other probes of the same pretraining in this process: of one freeze point they are
             the same, of a later one they are what the stages between make of them.
+        keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.
         precision: of the frozen prefix and of products; weights, updates and losses stay fp32.
     """
 
@@ -38,7 +40,13 @@ class ProbeSpeed:
     folded_tests: bool = False
     closed_head: bool = False
     shared: bool = False
+    keep_memory: bool = False
     precision: Precision = "fp32"
+
+    def prepare(self) -> None:
+        """What is set once for the process."""
+        if self.keep_memory:
+            keep_freed_memory()
 
     def as_json(self) -> dict[str, Any]:
         """For the provenance."""
@@ -69,6 +77,7 @@ def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> P
         folded_tests=fewer,
         closed_head=True,
         shared=True,
+        keep_memory=device.partition(":")[0] == "cpu",
         precision=chosen,
     )
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from bench import feature_store
+from bench import feature_store, probe_speed
 from bench.build import build_backbone
 from bench.features import CachedFeatures
 from bench.folded import FoldedStages
@@ -38,7 +38,9 @@ def disturb(backbone, seed):
                 tensor.mul_(1 + 0.2 * torch.rand(tensor.shape, generator=g))
 
 
-@pytest.mark.parametrize("speed", [FAST, ProbeSpeed(bilinear=True), ProbeSpeed(winograd=True)])
+@pytest.mark.parametrize(
+    "speed", [FAST, ProbeSpeed(bilinear=True), ProbeSpeed(winograd=True), ProbeSpeed(direct=True)]
+)
 @pytest.mark.parametrize(("begin", "size"), [(0, 32), (1, 32), (2, 32), (1, 40)])
 def test_folded_stages_follow_weights_and_statistics(begin, size, speed):
     backbone = used_backbone()
@@ -181,6 +183,14 @@ def test_a_file_holds_them_pixel_by_pixel_too(weights, tmp_path, monkeypatch):
     kept = run(config, weights, MemoryAttempt(tmp_path), data, probing=FAST, cache_bytes=0)
     feature_store.SHELF.items.clear()
     assert run(config, weights, MemoryAttempt(tmp_path), data, probing=FAST)["epochs"] == kept["epochs"]
+
+
+def test_memory_is_kept_by_a_fast_probe_alone(weights, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(probe_speed, "keep_freed_memory", lambda: told.append(True))
+    for number, speed in enumerate((PLAIN_PROBE, FAST)):
+        run(probe_config(epochs=1), weights, MemoryAttempt(tmp_path), noise_data(), probing=speed)
+        assert len(told) == number
 
 
 def test_the_plain_path_folds_nothing():

@@ -22,6 +22,7 @@ from bench.data.arrays import Dataset, Split
 from bench.feature_store import SHELF
 from bench.heads import freeze_index
 from bench.launch.control import RunOptions, Stop
+from bench.memory import release_freed_memory
 from bench.perf.ceiling import clock, convolutions, matmul_flops
 from bench.probe import probe
 from bench.probe_speed import choose_probe
@@ -29,7 +30,16 @@ from bench.protocols import ProbeSettings
 from bench.speed import without_c
 from bench.tiles import why_missing
 
-SWITCHES = ("folded", "bilinear", "winograd", "direct", "fused_norm", "folded_tests", "closed_head")
+SWITCHES = (
+    "folded",
+    "bilinear",
+    "winograd",
+    "direct",
+    "fused_norm",
+    "folded_tests",
+    "closed_head",
+    "keep_memory",
+)
 
 
 @dataclass(frozen=True)
@@ -179,6 +189,7 @@ def _time(
 ) -> tuple[float, float]:
     """Seconds to the end of the first epoch, and of one epoch after it."""
     SHELF.items.clear()
+    release_freed_memory()
     device = torch.device(wish.device)
     attempt = _Attempt(folder, device)
     begun = clock(device)
