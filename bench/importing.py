@@ -9,17 +9,20 @@ import gc
 import sys
 from collections.abc import Iterator
 
+# What is frozen is never freed, a finished cell's models among it where they wait for the collector: frozen is what a
+# process imports before its first cell, not the few modules of ours that a later one adds.
+MANY = 200
+
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Import within this. What is there afterwards is never walked over again; the collector is as it was before."""
+    """Import within this; the collector is as it was before. After many, what is there is never walked over again."""
     was, before = gc.isenabled(), len(sys.modules)
     gc.disable()
     try:
         yield
     finally:
-        # Only where something was imported: what is frozen is never freed, and a process asks for each of its cells.
-        if len(sys.modules) > before:
+        if len(sys.modules) - before >= MANY:
             gc.freeze()
         if was:
             gc.enable()

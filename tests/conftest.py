@@ -3,9 +3,6 @@ import os
 
 import pytest
 
-# As `bench.importing` has it: none of what is imported and collected is garbage.
-gc.disable()
-
 # One thread a test process: bits differ between one and two threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A dry run measures nothing, and what this user's cache holds tells it nothing, unless a test says so.
@@ -17,10 +14,15 @@ pytest.register_assert_rewrite("tests.survival")
 pytest_plugins = ["tests.slurm_cluster", "tests.browser"]
 
 
-def pytest_collection_finish(session):
-    """What is there before the first test is never walked over again; the collector is as it always is."""
-    gc.freeze()
-    gc.enable()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """As `bench.importing` has it: none of what is imported and collected is garbage, or walked over again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(hookwrapper=True)

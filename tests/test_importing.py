@@ -1,14 +1,17 @@
 """What a process imports before its first step costs no walks of the collector, which works again afterwards."""
 
 import ast
+import functools
 import gc
 import subprocess
 import sys
 import textwrap
+import weakref
 
 import pytest
 
 from bench.importing import importing
+from tests import conftest
 from tests.test_architecture import ROOT
 
 
@@ -46,7 +49,8 @@ def test_where_it_was_switched_off_it_stays_so():
         gc.enable()
 
 
-def test_what_is_there_already_is_not_frozen_once_more(module):
+def test_what_is_there_already_is_not_frozen_once_more(module, monkeypatch):
+    monkeypatch.setattr("bench.importing.MANY", 1)
     before = gc.get_freeze_count()
     with importing():
         __import__(module("made_to_be_kept", "kept = [[] for _ in range(1000)]"))
@@ -55,6 +59,21 @@ def test_what_is_there_already_is_not_frozen_once_more(module):
     with importing():
         import made_to_be_kept  # pyright: ignore[reportMissingImports] # noqa: F401
     assert gc.get_freeze_count() == after
+
+
+def test_a_finished_cells_model_is_freed_although_the_next_cell_imports_a_few_modules(module):
+    class Model:
+        pass
+
+    model = Model()
+    # As a layer whose forward is replaced by one that knows the layer.
+    model.forward = functools.partial(print, model)  # pyright: ignore[reportAttributeAccessIssue]
+    gone = weakref.ref(model)
+    del model
+    with importing():
+        __import__(module("made_for_the_next_cell", ""))
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_process_that_computes_walks_over_little_before_its_first_step():
@@ -98,3 +117,14 @@ def test_whoever_loads_torch_first_does_so_within_it(path):
     ]
     assert found
     assert not [ast.unparse(node) for node in found if node not in inside]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_collection_of_tests_leaves_the_collector_at_work_even_where_it_fails(fails):
+    collecting = conftest.pytest_collection(None)
+    next(collecting)
+    assert not gc.isenabled()
+    # Whoever answers, the tests' own session or one that hands them out to others.
+    with pytest.raises(ZeroDivisionError if fails else StopIteration):
+        collecting.throw(ZeroDivisionError()) if fails else collecting.send(True)
+    assert gc.isenabled()
