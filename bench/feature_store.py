@@ -95,7 +95,8 @@ class FeatureStore:
         folder: in which that file would be; it has no name and is gone with the process.
         data_bytes: see `bench.launch.control.RunOptions`.
         key: what features depend on besides the images; None keeps nothing for the next probe.
-        earlier: keys of features of which these can be made, the nearest first, and what makes them.
+        earlier: keys of features of which these can be made, the nearest first, and what builds
+            that which makes them, called only where such features are kept.
         by_pixel: keep features pixel by pixel, as convolutions want them, in place of channel by channel.
         note: told what does not fit, and what is done about it.
         between: called between chunks of images; may raise to end the work.
@@ -112,7 +113,7 @@ class FeatureStore:
         folder: Path | None = None,
         data_bytes: int | None = None,
         key: tuple[Any, ...] | None = None,
-        earlier: Sequence[tuple[tuple[Any, ...], Callable[[Tensor], Tensor]]] = (),
+        earlier: Sequence[tuple[tuple[Any, ...], Callable[[], Callable[[Tensor], Tensor]]]] = (),
         by_pixel: bool = False,
         note: Callable[[str], None] = print,
         between: Callable[[], None] = never,
@@ -184,10 +185,11 @@ class FeatureStore:
 
     def _onward(self, key: tuple[Any, ...], split: Split, name: str, flip: bool) -> _Kept | None:
         """Features made of those of an earlier freeze point; None where there are none, or both would not fit."""
-        for begun, onward in self.earlier:
+        for begun, make in self.earlier:
             base = SHELF.get((*begun, name, flip), split.images)
             if base is None:
                 continue
+            onward = make()
             wanted = onward(base.features[:1]).nbytes * len(base.labels) * (2 if flip else 1)
             SHELF.make_room(wanted, self.budget, {*self.mine, (*begun, name, flip)})
             if wanted > min(self.left, SHELF.room(self.budget)):

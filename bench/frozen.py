@@ -1,5 +1,8 @@
 """The frozen prefix of a backbone, run as fast as it can be."""
 
+import functools
+from collections.abc import Callable
+
 from bench.folded import FoldedStages
 from bench.probe_speed import ProbeSpeed
 from models.backbones import Backbone, point_names
@@ -19,12 +22,18 @@ class FrozenPrefix(FoldedStages):
         super().__init__(backbone, done, stages, speed)
 
 
-def earlier_points(backbone: Backbone, stages: int, speed: ProbeSpeed) -> list[tuple[str, FrozenPrefix]]:
-    """Freeze points before the one that freezes so many stages, the nearest first, and the way on from there.
+def earlier_points(
+    backbone: Backbone, stages: int, speed: ProbeSpeed
+) -> list[tuple[str, Callable[[], FrozenPrefix]]]:
+    """Freeze points before the one that freezes so many stages, the nearest first, and what builds the way on.
 
-    None where features are not shared, or computed as the modules have it.
+    It is built once, and only when asked for: it folds every weight on the way. There are none where features are
+    not shared, or computed as the modules have it.
     """
     if not (speed.folded and speed.shared):
         return []
     names = point_names(backbone.taps)
-    return [(names[k - 1], FrozenPrefix(backbone, stages, speed, k)) for k in range(stages - 1, 0, -1)]
+    return [
+        (names[k - 1], functools.cache(functools.partial(FrozenPrefix, backbone, stages, speed, k)))
+        for k in range(stages - 1, 0, -1)
+    ]

@@ -18,10 +18,10 @@ class ProbeSpeed:
 
     Attributes:
         folded: run the frozen prefix with its BN folded into its convolutions.
-        bilinear: convolve the frozen stages' small maps with fewer products; see `bench.bilinear`.
+        bilinear: convolve small maps of stages whose BN is folded with fewer products; see `bench.bilinear`.
         winograd: the same in C, of the trained stages, and of the frozen ones where maps are cut into its tiles; see
             `bench.winograd`.
-        direct: the trained stages' other convolutions; see `bench.direct`.
+        direct: other convolutions of both; see `bench.direct`.
         fused_norm: batch norm of the trained stages at once with its activation and residual sum; see
             `bench.fused_norm`.
         folded_tests: in an evaluation, run the trained stages with their BN folded too, anew after each epoch.

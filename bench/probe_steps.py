@@ -40,7 +40,7 @@ def make_steps(
         settings: a probe's, see `bench.protocols.ProbeSettings`.
         seed: of dropout.
         inputs: of the head.
-        speed: all but `folded`, `bilinear` and `shared` are looked at.
+        speed: all but `folded`, `shared` and `keep_memory` are looked at.
     """
     make = ClosedSteps if speed.closed_head else PlainSteps
     return make(model, settings, seed, inputs, speed)

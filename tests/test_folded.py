@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from bench import feature_store, probe_speed
+from bench import feature_store, frozen, probe_speed
 from bench.build import build_backbone
 from bench.features import CachedFeatures
 from bench.folded import FoldedStages
@@ -124,6 +124,27 @@ def test_features_of_a_later_point_are_made_of_an_earlier_ones_bit_for_bit(
     for ours, theirs in zip(kept, from_images, strict=True):
         assert torch.equal(ours, theirs)
     assert made["epochs"] == alone["epochs"]
+
+
+def test_ways_on_from_earlier_points_are_built_only_where_their_features_are(weights, tmp_path, monkeypatch):
+    built = []
+    real = frozen.FrozenPrefix.__init__
+
+    def counted(self, backbone, stages, speed, done=0):
+        built.append((done, stages))
+        real(self, backbone, stages, speed, done)
+
+    monkeypatch.setattr(frozen.FrozenPrefix, "__init__", counted)
+    for freeze in ("conv1", "conv1-5"):
+        run(probe_config(freeze, epochs=1), weights, MemoryAttempt(tmp_path), noise_data(), probing=FAST)
+    feature_store.SHELF.items.clear()
+    ours = [(done, stages) for done, stages in built if done]
+    data = noise_data()
+    built.clear()
+    for freeze in ("conv1", "conv1-5"):
+        run(probe_config(freeze, epochs=1), weights, MemoryAttempt(tmp_path), data, probing=FAST)
+    # For the images that are trained on and those that are tested on: one.
+    assert (ours, [pair for pair in built if pair[0]]) == ([], [(1, 3)])
 
 
 def test_where_both_points_do_not_fit_the_budget_features_are_computed_of_images(weights, tmp_path):
