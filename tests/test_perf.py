@@ -249,6 +249,25 @@ def test_unlike_circumstances_are_not_compared(part, key, value, words):
         compare.compare(facts(), now)
 
 
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--test", "20"], "has tested 10, this one 20"),
+        # No more than there are; nor does another number of images compare.
+        (["--test", "99999"], "has tested 10, this one 360"),
+        (["--test", "10", "--images", "40"], "has images 50, this one 40"),
+    ],
+)
+def test_a_probe_that_tests_on_more_images_is_not_compared_and_not_measured(words, error, tmp_path, capsys):
+    row = {"freeze": "conv1", "ways": {"cached": {"each_round": [2.0, 2.0, 2.0]}}}
+    part = {"images": 50, "tested": 10, "epochs": 30, "epochs_run": 3, "rows": [row]}
+    file = tmp_path / "perf.json"
+    file.write_text(json.dumps({"schema": SCHEMA, "machine": facts()["machine"], "probe": part}))
+    flags = ["-d", "digits", "--device", "cpu", "--images", "50", *words, "--compare", str(file)]
+    assert main(["perf", "probe", *flags]) == 2
+    assert error in capsys.readouterr().err
+
+
 def test_without_a_spread_nothing_is_compared():
     with pytest.raises(UsageError, match="takes 3 rounds or more, not 2"):
         compare.compare(facts(), facts(rounds=2))

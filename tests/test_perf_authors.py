@@ -1,10 +1,9 @@
-"""`bench perf pretrain --authors`, `--beside`: a clone's own step is taken, nothing of it stays, ratios are right."""
+"""`bench perf pretrain --authors`: a clone's own step is taken, nothing of it stays, ratios are right."""
 
 import copy
 import json
 import os
 import sys
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,12 @@ import pytest
 import torch
 
 from bench.cli import main
-from bench.errors import BenchError, UsageError
-from bench.perf import clone, compare, shown
+from bench.errors import UsageError
+from bench.perf import clone, shown
 from bench.perf.authors import CORRECTED, AuthorsSteps
 from bench.perf.facts import ratios, spread
-from bench.perf.pretrain import Wish, compared, measure
-from bench.perf.steps import random_images, some_images
-from bench.perf.turns import Beside, Turns, rounds
+from bench.perf.pretrain import Wish, measure
+from bench.perf.steps import random_images
 from tests.test_perf import facts
 
 CPU = torch.device("cpu")
@@ -204,51 +202,6 @@ def test_each_round_has_the_authors_step_and_what_they_lack_is_said(folder):
     assert told == ["beta-vae: plain, fast, authors", "bigan: plain, fast (not among the authors' methods)"]
 
 
-def test_processes_beside_add_up_and_their_times_are_averaged():
-    class Other:
-        def __init__(self):
-            self.begun = []
-
-        def begin(self, name):
-            self.begun.append(name)
-
-        def taken(self):
-            return [7.0, 9.0]
-
-    class One:
-        runs = dict.fromkeys(("plain", "fast"))
-
-        def take(self, name):
-            return 2.0 if name == "plain" else 5.0
-
-    other = Other()
-    times = rounds(One(), other, 3, CPU)  # type: ignore[arg-type]
-    assert times == {"plain": [6.0] * 3, "fast": [7.0] * 3}
-    assert len(other.begun) == 2 * (3 + 2)
-
-
-@pytest.mark.slow
-def test_two_processes_take_the_same_turns(folder):
-    found = measure(wish(folder, beside=2), lambda _: None)
-    (row,) = found["rows"]
-    for way in row["ways"]:
-        assert way["images_per_second"] == pytest.approx(2 * 4 / way["ms"] * 1e3)
-        assert len(way["of_convolutions"]["each"]) == 3
-
-
-@pytest.mark.slow
-def test_a_process_that_dies_beside_is_said():
-    asked = wish()
-    split, speeds = some_images(asked.split, 4, 16), compared(asked)
-    turns = Turns("beta-vae", speeds, split, asked)
-    with ExitStack() as ended:
-        beside = Beside(1, ended, "beta-vae", speeds, split, asked, ("contiguous", torch.float32))
-        beside.begin("no such way")
-        with pytest.raises(BenchError, match="a process that was measured beside this one died"):
-            beside.taken()
-    assert turns.ways == ("plain", "fast")
-
-
 def beside_authors(**more):
     """A measurement with the authors' step."""
     found = facts()
@@ -280,12 +233,6 @@ def test_ways_are_compared_by_their_ratio_to_the_authors_and_the_authors_not_at_
     named = [key for key, _ in ratios(beside_authors())]
     assert ("patchvae-gan no-keep-memory", "authors / way") in named
     assert not any("authors" in what for what, _ in named)
-
-
-def test_as_many_processes_compare_and_an_earlier_measurement_had_one():
-    with pytest.raises(UsageError, match="has beside 1, this one 2"):
-        compare.compare(facts(), beside_authors())
-    assert compare.compare(facts(), beside_authors(beside=1))
 
 
 @pytest.mark.slow

@@ -151,12 +151,12 @@ class _Part:
     """What is to be measured.
 
     Attributes:
-        settings: those that decide whether an earlier measurement compares with it.
+        settings: those that decide whether an earlier measurement compares with it, given the data set.
         rounds: how many.
         measure: from (data set, device, teller) to facts.
     """
 
-    settings: Mapping[str, Any]
+    settings: Callable[[Any], Mapping[str, Any]]
     rounds: int
     measure: Callable[[Any, str, Callable[[str], None]], dict[str, Any]]
 
@@ -177,7 +177,7 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
     chosen = select("method", names, [name for name in methods.METHODS if name not in still])
     size = given.get("size") or datasets.spec(given["dataset"]).image_size or 32
     settings = {"batch": given["batch"], "size": size, "precision": given["precision"]}
-    settings["beside"] = given.get("beside", 1)
+    settings["beside"] = _beside(given)
     authors = user_path(given.get("authors"))
     if authors is not None:
         from bench.perf.clone import check_clone
@@ -202,7 +202,20 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
             tell,
         )
 
-    return _Part(settings, given["rounds"], measured)
+    return _Part(lambda _: settings, given["rounds"], measured)
+
+
+def _beside(given: Mapping[str, Any]) -> int:
+    """Processes beside one another: each on cores of its own, or seconds of the processor do not hold its waiting."""
+    from bench.launch.device import num_cores
+
+    count, threads, cores = given.get("beside", 1), given["threads"], num_cores()
+    if count > 1 and count * threads > cores:
+        allowed = f"at most {cores // threads} here" if cores > threads else "not here"
+        raise UsageError(
+            f"--beside {count} with --threads {threads} takes {count * threads} cores of {cores}: {allowed}"
+        )
+    return count
 
 
 def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
@@ -225,7 +238,17 @@ def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
         wish = Wish(data, freezes, device=device, **{name: given[name] for name in names if name in given})
         return measure(wish, tell)
 
-    settings = {"epochs": given["of_epochs"], "epochs_run": given["epochs"]}
+    def settings(data: Any) -> dict[str, Any]:
+        from bench.perf.probe import few
+
+        some = few(data, given["images"], given.get("tested"))
+        return {
+            "epochs": given["of_epochs"],
+            "epochs_run": given["epochs"],
+            "images": len(some.train.labels),
+            "tested": len(some.test.labels),
+        }
+
     return _Part(settings, given["pairs"], measured)
 
 
@@ -244,7 +267,8 @@ def _measured(given: Mapping[str, Any], parts: Mapping[str, _Part]) -> int:
     if earlier is not None:
         # What cannot be compared is said before minutes are spent on it.
         where = {"device": device, "threads": given["threads"]}
-        compare.refuse_unlike(earlier, {"machine": where, **{p: one.settings for p, one in parts.items()}})
+        settings = {part: one.settings(data) for part, one in parts.items()}
+        compare.refuse_unlike(earlier, {"machine": where, **settings})
         compare.refuse_few(min(one.rounds for one in parts.values()))
     found: dict[str, Any] = {"schema": facts.SCHEMA, "dataset": given["dataset"]}
     for part, one in parts.items():

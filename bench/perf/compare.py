@@ -25,7 +25,10 @@ ERRORS = 3.0
 MEDIAN = math.sqrt(math.pi / 2)
 ROUNDS = 3
 # What must be alike for ratios to compare: part -> settings.
-SAME = {"pretrain": ("batch", "size", "precision", "beside"), "probe": ("images", "epochs", "epochs_run")}
+SAME = {
+    "pretrain": ("batch", "size", "precision", "beside"),
+    "probe": ("images", "tested", "epochs", "epochs_run"),
+}
 # What measurements meant before they could say so.
 IMPLIED = {"beside": 1}
 

@@ -109,7 +109,8 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
             "dtype": "bf16" if has_bf16(wish.device) else "fp32",
             "flops": statistics.median(product),
         },
-        "copied_bytes_per_second": copied_bytes_per_second(device),
+        # Of this process alone it would be no ceiling of several.
+        **({"copied_bytes_per_second": copied_bytes_per_second(device)} if wish.beside == 1 else {}),
         "rows": rows,
     }
 

@@ -108,7 +108,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
     """
     torch.set_num_threads(wish.threads)
     device = torch.device(wish.device)
-    data = _few(wish.data, wish.images, wish.tested)
+    data = few(wish.data, wish.images, wish.tested)
     fast = choose_probe(wish.device, "auto", wish.precision)
     fast = without_c(fast) if why_missing() else fast
     plain = RunOptions(threads=wish.threads)
@@ -129,8 +129,8 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
         for options in ways.values():
             # What a library sets up at its first call is not a way's.
             small = replace(wish, epochs=1)
-            few = _few(data, 128)
-            _time(_config(small, wish.freezes[0], few), few, weights, Path(folder), options, small)
+            some = few(data, 128)
+            _time(_config(small, wish.freezes[0], some), some, weights, Path(folder), options, small)
         for freeze in wish.freezes:
             index = freeze_index(backbone, freeze)
             rounds: list[dict[str, tuple[float, float]]] = []
@@ -167,7 +167,9 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def _few(data: Dataset, count: int, tested: int | None = None) -> Dataset:
+def few(data: Dataset, count: int, tested: int | None = None) -> Dataset:
+    """The first images of a data set, as many as there are at most; None tests on a fifth of them."""
+
     def first(split: Split, n: int) -> Split:
         return Split(split.images[:n], split.labels[:n])
 

@@ -1,6 +1,7 @@
 """FLOP/s against FLOP per byte, under the ceilings that were measured beside them (Williams et al. 2009)."""
 
 import io
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ MARKERS = "osD^vPX*hp<>"
 _ROOM = 0.1
 # By how much the dots of a method stand apart.
 _APART = 1.035
+_COPY = "copied_bytes_per_second"
 
 
 def roofline(facts: Mapping[str, Any]) -> dict[str, bytes]:
@@ -50,8 +52,9 @@ def _intensity(row: Mapping[str, Any]) -> float:
 def _limits(part: Mapping[str, Any]) -> tuple[float, float, float, float]:
     """Of the axes: (left, right, bottom, top)."""
     product = part["product"]["flops"]
-    ridge = product / part["copied_bytes_per_second"]
-    xs = [ridge, *(_intensity(row) for row in part["rows"])]
+    xs = [_intensity(row) for row in part["rows"]]
+    if _COPY in part:
+        xs.append(product / part[_COPY])
     ys = [product]
     for row in part["rows"]:
         ys += [row["convolutions"]["flops"], *(way["flops"] for way in row["ways"])]
@@ -61,10 +64,14 @@ def _limits(part: Mapping[str, Any]) -> tuple[float, float, float, float]:
 
 def _ceilings(axes: Any, part: Mapping[str, Any]) -> None:
     left, right, bottom, _ = _limits(part)
-    product, rate = part["product"]["flops"], part["copied_bytes_per_second"]
-    ridge = product / rate
+    product, rate = part["product"]["flops"], part.get(_COPY, math.inf)
+    # Without a copy's rate the product's is the only ceiling.
+    ridge = max(left, product / rate)
     first = max(left, bottom / rate)
-    axes.plot([first, ridge, right], [first * rate, product, product], color=INK, linewidth=1.4, zorder=2)
+    axes.plot(
+        [first, ridge, right], [min(product, first * rate), product, product],
+        color=INK, linewidth=1.4, zorder=2,
+    )  # fmt: skip
     # Beside the dots, not among them.
     left_of_dots = ridge < min(_intensity(row) for row in part["rows"]) / 2
     axes.annotate(
@@ -74,9 +81,10 @@ def _ceilings(axes: Any, part: Mapping[str, Any]) -> None:
         textcoords="offset points",
         ha="left" if left_of_dots else "right",
     )
-    axes.annotate(
-        f"a copy: {rate / 1e9:,.0f} GB/s", (first, first * rate), (14, 4), textcoords="offset points"
-    )
+    if _COPY in part:
+        axes.annotate(
+            f"a copy: {rate / 1e9:,.0f} GB/s", (first, first * rate), (14, 4), textcoords="offset points"
+        )
     for number, row in enumerate(part["rows"]):
         x, y = _intensity(row), row["convolutions"]["flops"]
         half = _APART ** (len(row["ways"]) / 2 + 0.5)
