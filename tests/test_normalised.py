@@ -349,7 +349,7 @@ def test_stages_run_by_themselves_are_the_whole():
         assert torch.equal(backbone(backbone(x, 0, 1), 1), backbone(x))
 
 
-@pytest.mark.parametrize("name", ["patchvae-gan", "supervised"])
+@pytest.mark.parametrize("name", [pytest.param("patchvae-gan", marks=pytest.mark.slow), "supervised"])
 def test_a_run_is_near_the_plain_one_and_repeats_itself_bit_for_bit(name, tmp_path):
     """Losses to 1 % over four steps; that of more steps and seeds is a long test, `test_speed_drift.py`."""
     config = pretrain_config(name, epochs=2, batch_size=20, flip=True)
