@@ -18,6 +18,8 @@ DEMO := -d digits -s 2 --preset quick --results $(RESULTS)
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 BESIDE := -n $(JOBS) --dist worksteal
 
+# With -j too lint ends before tests begin; those run beside one another by themselves.
+.NOTPARALLEL:
 .PHONY: demo demo-all test tests test-long lint install install-dev install-slurm clean
 
 demo: install
