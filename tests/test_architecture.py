@@ -66,7 +66,18 @@ COMPUTE |= {f"contract.{name}" for name in ("backbones", "losses", "method_case"
 # Of what is measured of a pretraining.
 COMPUTE |= {
     f"perf.{name}"
-    for name in ("authors", "breakdown", "loading", "peak", "pretrain", "reading", "steps", "turns", "work")
+    for name in (
+        "authors",
+        "breakdown",
+        "layers",
+        "loading",
+        "peak",
+        "pretrain",
+        "reading",
+        "steps",
+        "turns",
+        "work",
+    )
 }
 _EVALUATIONS = (
     "features",
