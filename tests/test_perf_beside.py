@@ -84,7 +84,7 @@ def test_as_many_processes_compare_and_an_earlier_measurement_had_one():
 def test_more_than_the_cores_can_do_at_a_time_is_refused_in_one_line(
     words, cores, error, monkeypatch, capsys
 ):
-    monkeypatch.setattr("bench.launch.device.num_cores", lambda: cores)
+    monkeypatch.setattr("bench.commands.perf_options.num_cores", lambda: cores)
     assert main(["perf", "pretrain", *words]) == 2
     said = capsys.readouterr().err
     assert error in said

@@ -10,7 +10,7 @@ import click
 
 from bench.commands import perf_data, perf_loading, perf_seeds
 from bench.commands.options import typed, user_path
-from bench.commands.perf_options import shared_options
+from bench.commands.perf_options import beside, shared_options
 from bench.errors import UsageError
 from bench.files import dumps, write_bytes
 from bench.selection import freeze_points, select, split
@@ -177,7 +177,7 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
     chosen = select("method", names, [name for name in methods.METHODS if name not in still])
     size = given.get("size") or datasets.spec(given["dataset"]).image_size or 32
     settings = {"batch": given["batch"], "size": size, "precision": given["precision"]}
-    settings["beside"] = _beside(given)
+    settings["beside"] = beside(given)
     authors = user_path(given.get("authors"))
     if authors is not None:
         from bench.perf.clone import check_clone
@@ -203,19 +203,6 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
         )
 
     return _Part(lambda _: settings, given["rounds"], measured)
-
-
-def _beside(given: Mapping[str, Any]) -> int:
-    """Processes beside one another: each on cores of its own, or seconds of the processor do not hold its waiting."""
-    from bench.launch.device import num_cores
-
-    count, threads, cores = given.get("beside", 1), given["threads"], num_cores()
-    if count > 1 and count * threads > cores:
-        allowed = f"at most {cores // threads} here" if cores > threads else "not here"
-        raise UsageError(
-            f"--beside {count} with --threads {threads} takes {count * threads} cores of {cores}: {allowed}"
-        )
-    return count
 
 
 def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:

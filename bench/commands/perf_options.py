@@ -1,14 +1,15 @@
 """Options of every part of `bench perf` that prints facts, keeps them and compares them."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from bench.commands.options import data_option, json_option
-from bench.launch.device import DEVICES
+from bench.errors import UsageError
+from bench.launch.device import DEVICES, num_cores
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,3 +46,18 @@ def shared_options(dataset: str) -> Callable[[F], F]:
         json_option,
     )
     return lambda function: functools.reduce(lambda f, option: option(f), reversed(options), function)
+
+
+def beside(given: Mapping[str, Any]) -> int:
+    """Processes beside one another: each on cores of its own, or seconds of the processor do not hold its waiting.
+
+    Raises:
+        UsageError: there are not so many cores.
+    """
+    count, threads, cores = given.get("beside", 1), given["threads"], num_cores()
+    if count > 1 and count * threads > cores:
+        allowed = f"at most {cores // threads} here" if cores > threads else "not here"
+        raise UsageError(
+            f"--beside {count} with --threads {threads} takes {count * threads} cores of {cores}: {allowed}"
+        )
+    return count
