@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bench.compiled import load_library
+from bench.plain_tensors import are_plain, fits_layer
 
 LANES = 16
 # Bytes of images with borders, and of what is made of them, that a thread has in use: a part of its cache.
@@ -143,7 +144,7 @@ class _Direct(torch.autograd.Function):
         grid: Grid = ctx.grid
         x, weight = ctx.saved_tensors
         for_x, for_weight = ctx.needs_input_grad[:2]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not are_plain(grad_outputs[0]):
             # By torch, which can be differentiated again.
             strides, borders, transposed = [grid.step] * 2, [grid.border] * 2, grid.transposed
             dx, dw, _ = torch.ops.aten.convolution_backward(
@@ -163,9 +164,7 @@ class _Direct(torch.autograd.Function):
 
 
 def _fits(layer: Layer, x: Tensor, grid: Grid) -> bool:
-    if torch.is_autocast_enabled("cpu") or x.dim() != 4 or not len(x) or x.shape[1] != layer.in_channels:
-        return False
-    if any(t.dtype != torch.float32 or t.device.type != "cpu" for t in (x, layer.weight)):
+    if not fits_layer(layer, x):
         return False
     sizes = grid.sizes(x, layer.weight)
     # An image that a filter does not fit into is refused by torch.
@@ -174,15 +173,16 @@ def _fits(layer: Layer, x: Tensor, grid: Grid) -> bool:
     return (sizes.h + 2 * sizes.p) * (sizes.w + 2 * sizes.p) * sizes.c < LARGEST
 
 
-def _run(layer: Layer, grid: Grid, x: Tensor) -> Tensor:
-    if not _fits(layer, x, grid):
+# Arguments have the names that torch's have; of a transposed convolution a size may be asked for.
+def _run(layer: Layer, grid: Grid, input: Tensor, *asked: Any, **named: Any) -> Tensor:
+    if asked or named or not _fits(layer, input, grid):
         plain: Any = type(layer).forward
-        return plain(layer, x)
-    y: Any = _Direct.apply(x, layer.weight, grid)
+        return plain(layer, input, *asked, **named)
+    y: Any = _Direct.apply(input, layer.weight, grid)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
-def _plan(layer: nn.Module) -> Callable[[Tensor], Tensor] | None:
+def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
     """How a layer is computed here; None leaves it as it is."""
     if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d) or not isinstance(layer, Layer):
         return None

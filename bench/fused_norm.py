@@ -13,16 +13,14 @@ import torch
 from jaxtyping import Float
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
-from torch._C._functorch import peek_interpreter_stack as interpreters  # pyright: ignore[reportMissingModuleSource]
-from torch.autograd import forward_ad
 from torch.nn.modules import module as torch_module
 
 from bench.channels import library
 from bench.normalised import LANES, LEAKY, RELU, Activation, Statistics, normalise, normalise_pooled
+from bench.plain_tensors import are_plain
 from models.backbones import Backbone
 
 _NONE, _PLAIN_RELU = Activation(), Activation(RELU)
-_KINDS = (Tensor, nn.Parameter)
 
 
 def _bare(module: nn.Module) -> bool:
@@ -50,31 +48,14 @@ def _activation_of(module: nn.Module) -> Activation | None:
     return found if _bare(module) else None
 
 
-def _plain_images(*tensors: Tensor | None) -> bool:
-    """Whether these are fp32 on the processor, and nothing but torch's ops looks at what is done with them."""
-    if (
-        torch.is_autocast_enabled("cpu")
-        or torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-    ):
-        return False
-    # Modes answer in an operation's place: devices that share a batch, flop counters, vmap, forward derivatives.
-    if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
-        return False
-    if interpreters() is not None or forward_ad._current_level >= 0:
-        return False
-    for t in tensors:
-        if t is not None and (t.dtype != torch.float32 or not t.is_cpu or type(t) not in _KINDS):
-            return False
-    return not any(t is not None and t.is_inference() for t in tensors)
-
-
 def _fits(norm: nn.BatchNorm2d, x: Tensor, added: Tensor | None) -> bool:
     if x.dim() != 4 or x.shape[1] != norm.num_features or norm.num_features % LANES:
         return False
     running, parameters = (norm.running_mean, norm.running_var), (norm.weight, norm.bias)
     of_batch = norm.training or (running[0] is None and running[1] is None)
-    if not _plain_images(x, added, *parameters, *running):
+    tensors = (x, added, *parameters, *running)
+    # C counts in tensors of inference too, which have no versions to count in.
+    if not are_plain(*tensors) or any(t is not None and t.is_inference() for t in tensors):
         return False
     # torch's own says what is wrong with one value a channel.
     if x.numel() <= x.shape[1] * of_batch:
@@ -143,11 +124,11 @@ def _pooled(norm: nn.BatchNorm2d, x: Tensor, act: nn.Module, pool: nn.Module) ->
     return pool(normalised(norm, x, act))
 
 
-def _alone(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
+def _alone(norm: nn.BatchNorm2d, input: Tensor) -> Tensor:
     """The forward of a norm that is called by itself."""
-    if _fits(norm, x, None):
-        return normalise(x, None, norm.weight, norm.bias, _statistics(norm), _NONE)
-    return nn.BatchNorm2d.forward(norm, x)
+    if _fits(norm, input, None):
+        return normalise(input, None, norm.weight, norm.bias, _statistics(norm), _NONE)
+    return nn.BatchNorm2d.forward(norm, input)
 
 
 def run(modules: Sequence[nn.Module], x: Any) -> Any:
@@ -169,8 +150,8 @@ def run(modules: Sequence[nn.Module], x: Any) -> Any:
     return x
 
 
-def _sequence(sequential: nn.Sequential, x: Any) -> Any:
-    return run(list(sequential), x)
+def _sequence(sequential: nn.Sequential, input: Any) -> Any:
+    return run(list(sequential), input)
 
 
 def _backbone(backbone: Backbone, image: Tensor, start: int = 0, stop: int | None = None) -> Tensor:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bench.channels import library
+from bench.plain_tensors import are_plain
 
 # Channels that C takes at once.
 LANES = 8
@@ -60,7 +61,7 @@ class _Normalised(torch.autograd.Function):
         x, y, weight, bias, told = ctx.saved_tensors
         activation: Activation = ctx.activation
         for_x, for_added, for_weight, for_bias = ctx.needs_input_grad[:4]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not are_plain(grad_outputs[0]):
             wants = ctx.needs_input_grad[:4]
             return *_plainly(ctx, grad_outputs[0], x, y, weight, bias, told, *wants), None, None
         dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
@@ -113,7 +114,7 @@ class _Pooled(torch.autograd.Function):
         x, weight, bias, told, y, largest, which = ctx.saved_tensors
         activation: Activation = ctx.activation
         for_x, for_weight, for_bias = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not are_plain(grad_outputs[0]):
             dy = torch.ops.aten.max_pool2d_with_indices_backward(
                 grad_outputs[0], x, [3, 3], [2, 2], [1, 1], [1, 1], False, _places(which, x.shape[3])
             )

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.minimal_filters import LANES, TILE
+from bench.plain_tensors import are_plain, fits_layer
 from bench.tiles import library
 
 # As many tiles at a time, at least: a filter is read for that many products.
@@ -78,7 +79,8 @@ _MEMORY = _Memory()
 
 
 def _image(n: int, c: int, h: int, w: int) -> Tensor:
-    return torch.empty((n, h, w, c), dtype=torch.float32, device="cpu").permute(0, 3, 1, 2)
+    # Not a view, which what comes next could not be written into.
+    return torch.empty((n, c, h, w), dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
 
 
 def _run(
@@ -166,7 +168,7 @@ class _Threes(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not are_plain(grad_outputs[0]):
             return _plainly(grad_outputs[0], x, weight, 1, False, *wanted)
         dx, _, dw = _run(CONVOLVE, weight, x, grad_outputs[0], wanted[0], False, wanted[1], turned=True)
         return dx, dw
@@ -185,7 +187,7 @@ class _Transposed(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not are_plain(grad_outputs[0]):
             return _plainly(grad_outputs[0], x, weight, 2, True, *wanted)
         dx, _, dw = _run(HALVE, weight, x, grad_outputs[0], wanted[0], False, wanted[1])
         return dx, dw
@@ -204,7 +206,7 @@ class _Strided(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not are_plain(grad_outputs[0]):
             return _plainly(grad_outputs[0], x, weight, 2, False, *wanted)
         _, dx, dw = _run(HALVE, weight, grad_outputs[0], x, False, wanted[0], wanted[1])
         return dx, dw
@@ -222,30 +224,28 @@ def _plainly(
 
 
 def _fits(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, multiple: int = TILE) -> bool:
-    if torch.is_autocast_enabled("cpu") or x.dim() != 4 or not len(x):
-        return False
-    plain = any(t.dtype != torch.float32 or t.device.type != "cpu" for t in (x, layer.weight))
-    return not plain and not any(side % multiple for side in x.shape[-2:])
+    return fits_layer(layer, x) and not any(side % multiple for side in x.shape[-2:])
 
 
-def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    if not _fits(layer, x):
-        return nn.Conv2d.forward(layer, x)
-    y: Any = _Threes.apply(x, layer.weight)
+# Arguments have the names that torch's have.
+def _convolve(layer: nn.Conv2d, input: Tensor) -> Tensor:
+    if not _fits(layer, input):
+        return nn.Conv2d.forward(layer, input)
+    y: Any = _Threes.apply(input, layer.weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
-def _upsample(layer: nn.ConvTranspose2d, x: Tensor) -> Tensor:
-    if not _fits(layer, x):
-        return nn.ConvTranspose2d.forward(layer, x)
-    y: Any = _Transposed.apply(x, layer.weight)
+def _upsample(layer: nn.ConvTranspose2d, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+    if output_size is not None or not _fits(layer, input):
+        return nn.ConvTranspose2d.forward(layer, input, output_size)
+    y: Any = _Transposed.apply(input, layer.weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
-def _stride(layer: nn.Conv2d, x: Tensor) -> Tensor:
-    if not _fits(layer, x, 2 * TILE):
-        return nn.Conv2d.forward(layer, x)
-    y: Any = _Strided.apply(x, layer.weight)
+def _stride(layer: nn.Conv2d, input: Tensor) -> Tensor:
+    if not _fits(layer, input, 2 * TILE):
+        return nn.Conv2d.forward(layer, input)
+    y: Any = _Strided.apply(input, layer.weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 

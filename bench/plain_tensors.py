@@ -1,0 +1,49 @@
+"""Whether C may be given these tensors by their addresses: what all that is compiled here asks before it computes.
+
+An address says nothing of a gradient, a batch dimension, a tracer or a counter of FLOPs: where something besides
+torch's own kernels looks at what is done, torch's way is taken, which all of them understand.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import (  # pyright: ignore[reportMissingModuleSource]
+    is_legacy_batchedtensor,
+    peek_interpreter_stack,
+)
+from torch.autograd import forward_ad
+
+_KINDS = (Tensor, nn.Parameter)
+
+
+def are_plain(*tensors: Tensor | None) -> bool:
+    """Whether these are fp32 on the processor, and nothing but torch's ops looks at what is done with them."""
+    if (
+        torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+    ):
+        return False
+    # Modes answer in an operation's place: devices that share a batch, flop counters, vmap, forward derivatives.
+    if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
+        return False
+    if peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return False
+    return all(t is None or _is_plain(t) for t in tensors)
+
+
+def _is_plain(t: Tensor) -> bool:
+    # Subclasses mean something else by their numbers; a negated view has the other sign in memory.
+    if type(t) not in _KINDS or t.dtype != torch.float32 or not t.is_cpu or t.layout != torch.strided:
+        return False
+    # Of several gradients at once (`is_grads_batched`).
+    return not t.is_neg() and not is_legacy_batchedtensor(t)
+
+
+def fits_layer(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> bool:
+    """Whether C may have an image [b, c, h, w] and a layer's parameters; torch says what is wrong with others."""
+    if not are_plain(x, layer.weight, layer.bias) or x.dim() != 4 or x.shape[1] != layer.in_channels:
+        return False
+    channels = (layer.out_channels, layer.in_channels)
+    if isinstance(layer, nn.ConvTranspose2d):
+        channels = channels[::-1]
+    return layer.weight.shape == (*channels, *layer.kernel_size) and x.numel() > 0
