@@ -12,7 +12,6 @@ import ctypes
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,8 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bench.compiled import load_library
 from bench.plain_tensors import are_plain, fits_layer
+from bench.products import library
 
 LANES = 16
 # Bytes of images with borders, and of what is made of them, that a thread has in use: a part of its cache.
@@ -68,19 +67,6 @@ class Grid:
         one = (h + 2 * p) * (w + 2 * p) * c + oh * ow * max(k, t * t * c)
         share = -(-n // _threads(n))
         return _Sizes(h, w, c, oh, ow, k, t, s, p, max(1, min(share, CACHED // (4 * max(1, one)))))
-
-
-@functools.cache
-def library() -> ctypes.CDLL:
-    """The compiled products.
-
-    Raises:
-        NoCompiler: there is no compiler, or it fails.
-    """
-    texts = [Path(__file__).with_name(name).read_text() for name in ("panels.c", "direct.c")]
-    found = load_library("direct", "".join(texts))
-    found.work_direct.restype = ctypes.c_long
-    return found
 
 
 def _threads(n: int) -> int:
@@ -159,7 +145,8 @@ class _Direct(torch.autograd.Function):
         if for_x:
             dx = (_convolve if grid.transposed else _spread)(dy, weight, sizes)
         if for_weight:
-            dw = _correlate(image, pixels, sizes)
+            # As the weight lies: fused optimisers go by memory and look at no strides.
+            dw = torch.empty_like(weight).copy_(_correlate(image, pixels, sizes))
         return dx, dw, None
 
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from bench.compiled import NoCompiler, load_library
+from bench.compiled import load_library
 from bench.minimal_filters import THREE, TILE, TWO, Matrix, both_sides, transposed
 
 # Between tiles of a small image [n, h, w, c] and panels.
@@ -286,12 +286,3 @@ def library() -> ctypes.CDLL:
         NoCompiler: there is none, or it fails.
     """
     return load_library("winograd", source())
-
-
-def why_missing() -> str:
-    """Why there are no compiled transforms on this machine; "" if there are."""
-    try:
-        library()
-    except NoCompiler as error:
-        return str(error)
-    return ""

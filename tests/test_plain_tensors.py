@@ -10,6 +10,8 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench import channels, products, tiles
+from bench.compilable import why_missing
 from bench.compiled import NoCompiler, compiler
 from bench.direct import replace_direct
 from bench.fused_norm import fuse_norms
@@ -196,3 +198,21 @@ def test_arguments_have_the_names_that_torchs_have(name):
         for size in ([17, 17], [16, 17]):
             assert fast(images(), output_size=size).shape[2:] == tuple(size)
             assert fast(images(), size).shape[2:] == tuple(size)
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("layout", [LAST, torch.contiguous_format], ids=str)
+def test_a_weights_gradient_lies_as_the_weight_does(name, layout):
+    fast = pair(name, bias=False)[1].to(memory_format=layout)
+    (slope,) = torch.autograd.grad(fast(images()).square().sum(), fast.weight)
+    assert slope.stride() == fast.weight.stride()
+
+
+@pytest.mark.parametrize("part", [tiles, products, channels], ids=lambda part: part.__name__)
+def test_a_compiler_that_refuses_one_source_is_known_before_a_cell_begins(part, monkeypatch):
+    def refused():
+        raise NoCompiler("cc fails")
+
+    assert why_missing() == ""
+    monkeypatch.setattr(part, "library", refused)
+    assert why_missing() == "cc fails"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.compilable import why_missing
 from bench.errors import (
     BenchError,
     Interrupted,
@@ -29,7 +30,6 @@ from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
 from bench.run_folder import PROVENANCE, attempt_dirs, set_broken_result_aside
 from bench.speed import Speed, choose, in_c, kept, uncompiled, without_c
-from bench.tiles import why_missing
 
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.build import build_backbone
 from bench.checkpoint import write_tensors
+from bench.compilable import why_missing
 from bench.data.arrays import Dataset, Split
 from bench.feature_store import SHELF
 from bench.heads import freeze_index
@@ -28,7 +29,6 @@ from bench.probe import probe
 from bench.probe_speed import choose_probe
 from bench.protocols import ProbeSettings
 from bench.speed import without_c
-from bench.tiles import why_missing
 
 SWITCHES = (
     "folded",

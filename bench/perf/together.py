@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.compilable import why_missing
 from bench.config import pretrain_config
 from bench.data.arrays import Dataset, Split
 from bench.launch.control import RunOptions
@@ -24,7 +25,6 @@ from bench.loop import prepare_device
 from bench.memory import keep_freed_memory, release_freed_memory
 from bench.speed import PLAIN, Speed, choose, stacked, without_c
 from bench.stacked import StackedSteps
-from bench.tiles import why_missing
 from bench.train import Steps, pixels_of, prepare, ready_method
 
 TOGETHER, APART, PROCESSES = "together", "one after another", "a process each"
