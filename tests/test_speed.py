@@ -7,8 +7,9 @@ from bench import speed
 from bench.errors import UsageError
 from bench.launch import cell
 from bench.launch.control import RunOptions, Stop
+from bench.probe_speed import kept_probe
 from bench.records import run_dir
-from bench.speed import PLAIN, Speed, choose, from_json, has_bf16, in_words, kept
+from bench.speed import PLAIN, Speed, choose, from_json, has_bf16, in_c, in_words, kept
 from tests.fake_trainer import FakeTrainer
 from tests.test_local import PLAN, load, run
 
@@ -114,6 +115,14 @@ def test_plain_asked_for_wins_over_how_a_cell_began(tmp_path):
     run(PLAN, tmp_path, stopping, stop, options=RunOptions(speed="auto"))
     run(PLAN, tmp_path, goes_on, options=RunOptions(speed="plain"))
     assert goes_on.seen[0] == PLAIN
+
+
+def test_an_attempt_of_before_a_switch_goes_on_without_it_and_a_gpu_without_c():
+    began = {"winograd": True, "direct": True, "fused_norm": True}
+    for go_on in (kept, kept_probe):
+        assert in_c(go_on({"winograd": True}, "cpu")) == ["winograd"]
+        assert in_c(go_on(began, "cpu")) == list(began)
+        assert in_c(go_on(began, "cuda")) == []
 
 
 def test_without_a_compiler_a_cell_is_plain_says_so_and_goes_on_plainly_where_there_is_one(
