@@ -121,6 +121,7 @@ class FeatureStore:
         self.device, self.scale, self.make, self.budget, self.left = device, scale, make, budget, budget
         self.disk, self.folder, self.key, self.note, self.between = disk, folder, key, note, between
         self.data_bytes, self.earlier, self.by_pixel = data_bytes, earlier, by_pixel
+        self._begun = {begun for begun, _ in earlier}
         self.mine: set[tuple[Any, ...]] = set()
         self._open: WeakSet[Pixels] = WeakSet()
 
@@ -191,7 +192,9 @@ class FeatureStore:
                 continue
             onward = make()
             wanted = onward(base.features[:1]).nbytes * len(base.labels) * (2 if flip else 1)
-            SHELF.make_room(wanted, self.budget, {*self.mine, (*begun, name, flip)})
+            # A file of the other split's, too: it costs no memory and is asked for next.
+            files = {k for k, kept in SHELF.items.items() if not kept.bytes and k[:-2] in self._begun}
+            SHELF.make_room(wanted, self.budget, {*self.mine, *files, (*begun, name, flip)})
             if wanted > min(self.left, SHELF.room(self.budget)):
                 return None
             features = self._through(onward, base.features)

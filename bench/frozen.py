@@ -28,9 +28,9 @@ def earlier_points(
     """Freeze points before the one that freezes so many stages, the nearest first, and what builds the way on.
 
     It is built once, and only when asked for: it folds every weight on the way. There are none where features are
-    not shared, or computed as the modules have it.
+    not shared, or computed as the modules have it; or are bf16, which as kept have digits that they lack on the way.
     """
-    if not (speed.folded and speed.shared):
+    if not (speed.folded and speed.shared) or speed.precision != "fp32":
         return []
     names = point_names(backbone.taps)
     return [

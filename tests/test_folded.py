@@ -1,6 +1,7 @@
 """What a probe does around its steps gives the plain way's numbers: folded tests, features of features, views."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -154,6 +155,23 @@ def test_where_both_points_do_not_fit_the_budget_features_are_computed_of_images
         run(probe_config(freeze, epochs=1), weights, attempt, data, probing=FAST, cache_bytes=budget)
         assert attempt.notes == []
     assert {key[1] for key in feature_store.SHELF.items} == {"conv1-3"}
+
+
+def test_features_in_a_file_are_gone_on_from_although_others_come_first(weights, tmp_path, monkeypatch):
+    data = noise_data()
+    monkeypatch.setattr(feature_store, "DISK_SHARE", 1e9)
+    sizes = {"cache_bytes": len(data.train.labels) * 4096 * 4, "cache_disk_bytes": 1 << 30}
+    run(probe_config("conv1", epochs=1), weights, MemoryAttempt(tmp_path), data, probing=FAST, **sizes)
+    assert [kept.bytes > 0 for kept in feature_store.SHELF.items.values()] == [True, False]
+    monkeypatch.setattr(feature_store, "compute", None)
+    sizes["cache_bytes"] *= 3
+    run(probe_config("conv1-5", epochs=1), weights, MemoryAttempt(tmp_path), data, probing=FAST, **sizes)
+
+
+def test_bf16_features_are_computed_of_images_whichever_probe_came_before():
+    backbone = build_backbone("resnet9", 0)
+    assert len(frozen.earlier_points(backbone, 3, FAST)) == 2
+    assert frozen.earlier_points(backbone, 3, replace(FAST, precision="bf16")) == []
 
 
 def test_other_weights_are_no_beginning(tmp_path):
