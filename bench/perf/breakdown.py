@@ -22,7 +22,7 @@ LOSSES, OTHER = "losses", "other"
 # Kind -> what its operations and their gradients are called, whichever library computes them.
 KINDS = {
     "convolution": r"convolution|\bconv(_transpose)?[123]d\b",
-    "BN": r"batch_?norm|_normalised",
+    "BN": r"batch_?norm|_normalised|_pooledbackward|^_pooled$",
     "activation": r"relu|sigmoid|tanh|softplus|threshold_backward|gelu|elu",
     "pooling": r"pool|aten::mean\.pool",
     "product": r"\baten::(addmm|mm|bmm|matmul|linear|einsum)\b|addmmbackward|mmbackward",

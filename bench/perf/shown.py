@@ -10,7 +10,10 @@ from bench.perf.facts import shared_words
 Table = tuple[list[str], list[list[str]]]
 """Header and rows; all columns but the first two hold numbers."""
 
-PROFILE_NOTE = "Where a step's time goes, by torch's profiler:"
+PROFILE_NOTE = (
+    "Where a step's time goes, by torch's profiler;\n"
+    "what is computed at once with BN (activation, residual sum, max-pool) counts as BN:"
+)
 READING = (
     "FLOP are those of the plain path, forward and backward, whatever a way computes in their place. conv. %: the"
     " time of the step's convolutions alone, back to back in the best layout and precision, as a share of the step's;"
