@@ -148,12 +148,22 @@ def test_ways_on_from_earlier_points_are_built_only_where_their_features_are(wei
     assert (ours, [pair for pair in built if pair[0]]) == ([], [(1, 3)])
 
 
-def test_where_both_points_do_not_fit_the_budget_features_are_computed_of_images(weights, tmp_path):
-    data, one = noise_data(), 60 * 4096 * 4
-    for freeze, budget in (("conv1", one), ("conv1-3", one)):
+def test_where_both_points_do_not_fit_the_budget_features_are_computed_of_images(
+    weights, tmp_path, monkeypatch
+):
+    data, budget, held = noise_data(), 60 * 4096 * 4, []
+    put = feature_store.SHELF.put
+
+    def watched(key, kept):
+        put(key, kept)
+        held.append(sum(one.bytes for one in feature_store.SHELF.items.values()))
+
+    monkeypatch.setattr(feature_store.SHELF, "put", watched)
+    for freeze in ("conv1", "conv1-3"):
         attempt = MemoryAttempt(tmp_path)
         run(probe_config(freeze, epochs=1), weights, attempt, data, probing=FAST, cache_bytes=budget)
         assert attempt.notes == []
+    assert max(held) <= budget
     assert {key[1] for key in feature_store.SHELF.items} == {"conv1-3"}
 
 
@@ -220,6 +230,9 @@ def test_a_file_holds_them_pixel_by_pixel_too(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(feature_store, "DISK_SHARE", 1e9)
     config, data = probe_config("conv1-3", epochs=1), noise_data()
     kept = run(config, weights, MemoryAttempt(tmp_path), data, probing=FAST, cache_bytes=0)
+    for one in feature_store.SHELF.items.values():
+        assert one.bytes == 0
+        assert one.features.is_contiguous(memory_format=torch.channels_last)
     feature_store.SHELF.items.clear()
     assert run(config, weights, MemoryAttempt(tmp_path), data, probing=FAST)["epochs"] == kept["epochs"]
 
