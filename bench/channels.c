@@ -1,7 +1,6 @@
 // Passes over images as rows of channels, [rows, c], c a multiple of eight: sums by channel, and what they are for.
 // Sums are taken of few values in fp32 and of those in fp64, part by part, so that no bit depends on threads.
 #include <math.h>
-#include <pthread.h>
 typedef float v8 __attribute__((vector_size(32), aligned(4)));
 typedef int m8 __attribute__((vector_size(32), aligned(4)));
 typedef unsigned char u8 __attribute__((vector_size(8), aligned(1)));
@@ -60,20 +59,13 @@ static void *start(void *it) {
 static void run_all(const job *all, void (*run)(job *), long threads) {
   if (threads > all->parts) threads = all->parts;
   job jobs[threads];
-  pthread_t made[threads];
-  int own[threads];
   for (long t = 0; t < threads; t++) {
     jobs[t] = *all;
     jobs[t].begin = all->parts * t / threads;
     jobs[t].end = all->parts * (t + 1) / threads;
     jobs[t].run = run;
   }
-  for (long t = 1; t < threads; t++) own[t] = pthread_create(made + t, 0, start, jobs + t);
-  start(jobs);
-  for (long t = 1; t < threads; t++) {
-    if (own[t]) start(jobs + t);
-    else pthread_join(made[t], 0);
-  }
+  run_jobs(start, jobs, sizeof *jobs, threads);
 }
 
 #define PART_ROWS(j, part) long first = (j)->rows * (part) / (j)->parts, last = (j)->rows * ((part) + 1) / (j)->parts

@@ -16,7 +16,7 @@ def library() -> ctypes.CDLL:
     Raises:
         NoCompiler: there is none, or it fails.
     """
-    parts = [Path(__file__).with_name(name).read_text() for name in ("channels.c", "pooled.c")]
+    parts = [Path(__file__).with_name(name).read_text() for name in ("team.c", "channels.c", "pooled.c")]
     found = load_library("channels", "".join(parts))
     found.parts_of.argtypes, found.parts_of.restype = [_LONG], _LONG
     for name, pointers, doubles, longs in (

@@ -194,17 +194,6 @@ static void *start_strip(void *it) {
   return 0;
 }
 
-static void run_strips(strip *jobs, long threads) {
-  pthread_t made[threads];
-  int own[threads];
-  for (long t = 1; t < threads; t++) own[t] = pthread_create(made + t, 0, start_strip, jobs + t);
-  start_strip(jobs);
-  for (long t = 1; t < threads; t++) {
-    if (own[t]) start_strip(jobs + t);
-    else pthread_join(made[t], 0);
-  }
-}
-
 static void run_shape(void (*run)(strip *), const float *image, const float *pixels, const float *filters, float *out,
                       long size, float *work, long n, const shape *s, long threads) {
   strip jobs[threads];
@@ -216,7 +205,7 @@ static void run_shape(void (*run)(strip *), const float *image, const float *pix
                       end - begin, *s, run};
     begin = end;
   }
-  run_strips(jobs, threads);
+  run_jobs(start_strip, jobs, sizeof *jobs, threads);
 }
 
 void convolve_direct(const float *image, const float *filters, float *pixels, float *work, long n, const shape *s,

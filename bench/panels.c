@@ -1,6 +1,5 @@
 // Matrix products in panels, and threads; bench/tiles.py writes what stands around them.
 // Matrices of one product of all tiles lie in panels of sixteen channels: [products, channels / 16, rows, 16].
-#include <pthread.h>
 #include <string.h>
 typedef float v8 __attribute__((vector_size(32), aligned(4)));
 #define LOAD(p) (*(const v8 *)(p))
@@ -144,14 +143,10 @@ static void *begin(void *it) {
 
 // Each thread takes its share.
 static void on_all(void (*run)(const job *), const job *j) {
-  pthread_t made[j->threads];
   start starts[j->threads];
-  int own[j->threads];
-  for (long t = j->threads - 1; t >= 0; t--) {
+  for (long t = 0; t < j->threads; t++) {
     starts[t] = (start){run, *j};
     starts[t].job.thread = t;
-    own[t] = !t || pthread_create(made + t, 0, begin, starts + t);
-    if (own[t]) begin(starts + t);
   }
-  for (long t = 0; t < j->threads; t++) if (!own[t]) pthread_join(made[t], 0);
+  run_jobs(begin, starts, sizeof *starts, j->threads);
 }

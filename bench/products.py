@@ -14,7 +14,7 @@ def library() -> ctypes.CDLL:
     Raises:
         NoCompiler: there is no compiler, or it fails.
     """
-    texts = [Path(__file__).with_name(name).read_text() for name in ("panels.c", "direct.c")]
+    texts = [Path(__file__).with_name(name).read_text() for name in ("team.c", "panels.c", "direct.c")]
     found = load_library("direct", "".join(texts))
     found.work_direct.restype = ctypes.c_long
     return found

@@ -206,7 +206,7 @@ PARITIES = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 def source() -> str:
     """The C of both kinds of convolutions and of their gradients."""
-    text = [Path(__file__).with_name("panels.c").read_text()]
+    text = [Path(__file__).with_name(name).read_text() for name in ("team.c", "panels.c")]
     for name, (a, g, b), side, step, offsets, taps in (
         ("three", THREE, 3, 1, [(0, 0, 1, 1)], [(range(3), range(3))]),
         ("two", TWO, 4, 2, [(*p, *p) for p in PARITIES], [(TAPS[r], TAPS[c]) for r, c in PARITIES]),

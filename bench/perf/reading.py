@@ -59,9 +59,8 @@ def _ratios(rounds: list[dict[str, dict[str, float]]], way: str) -> dict[str, fl
     """Of images a second; and of the mapped ways, to decoding too."""
 
     def median(clock: str, to: str) -> float:
-        return statistics.median(
-            r[way]["images"] / r[way][clock] * r[to][clock] / r[to]["images"] for r in rounds
-        )
+        rates = [{w: r[w]["images"] / r[w][clock] for w in (way, to)} for r in rounds]
+        return statistics.median(r[way] / r[to] for r in rates)
 
     return {
         "images_per_second": statistics.median(r[way]["images"] / r[way]["wall"] for r in rounds),
