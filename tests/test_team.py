@@ -1,4 +1,4 @@
-"""Threads of C of our own: torch's own team where there is one, threads of their own elsewhere; the same jobs done."""
+"""Threads of C of our own: torch's team where there is one, threads of their own elsewhere; all jobs are done."""
 
 import ctypes
 import os
@@ -67,7 +67,7 @@ def done(library, count):
 
 
 def still_there():
-    return {int(name) for name in os.listdir("/proc/self/task")}
+    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
 
 
 def test_the_jobs_are_done_by_torchs_own_threads_which_stay(library):
@@ -99,7 +99,7 @@ def test_every_job_is_done_once_by_as_many_threads(library, count, of_team):
 
 def test_a_team_that_is_smaller_than_asked_for_does_them_all(tmp_path):
     """As under OMP_THREAD_LIMIT, which OpenMP reads when a process starts."""
-    done_there = f"""
+    done_there = """
 import ctypes, torch
 from bench.compiled import load_library
 from tests.test_team import SOURCE
