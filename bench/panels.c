@@ -1,4 +1,4 @@
-// Matrix products in panels, and threads; bench/tiles.py writes what stands around them.
+// Matrix products in panels, and how threads share them; bench/tiles.py writes what stands around them.
 // Matrices of one product of all tiles lie in panels of sixteen channels: [products, channels / 16, rows, 16].
 #include <string.h>
 typedef float v8 __attribute__((vector_size(32), aligned(4)));

@@ -13,28 +13,38 @@ typedef struct {
 
 // 0 where threads of our own are to take the jobs.
 int of_team = 1;
+static void (*team)(void (*)(void *), void *, unsigned, unsigned);
 static int (*member)(void), (*members)(void);
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+// A forked process has no team left, and would wait for it.
+static void leave_team(void) { of_team = 0; }
+
+// torch puts its OpenMP where the whole process finds it.
+static void look(void) {
+  member = (int (*)(void))dlsym(RTLD_DEFAULT, "omp_get_thread_num");
+  members = (int (*)(void))dlsym(RTLD_DEFAULT, "omp_get_num_threads");
+  if (member && members)
+    team = (void (*)(void (*)(void *), void *, unsigned, unsigned))dlsym(RTLD_DEFAULT, "GOMP_parallel");
+  pthread_atfork(0, 0, leave_team);
+}
+
+int has_team(void) {
+  pthread_once(&once, look);
+  return team != 0;
+}
 
 static void take_share(void *it) {
   const share *s = it;
-  // A team may be smaller than was asked for.
   for (long t = member(), all = members(); t < s->count; t += all) s->run(s->jobs + t * s->size);
 }
 
 // Each of the jobs, of so many bytes, once; the first of them by the thread that asks.
 static void run_jobs(void *(*run)(void *), void *jobs, long size, long count) {
-  // Looked for once: torch puts its OpenMP where the whole process finds it.
-  static void (*team)(void (*)(void *), void *, unsigned, unsigned);
-  static int looked;
-  if (!__atomic_load_n(&looked, __ATOMIC_ACQUIRE)) {
-    member = (int (*)(void))dlsym(RTLD_DEFAULT, "omp_get_thread_num");
-    members = (int (*)(void))dlsym(RTLD_DEFAULT, "omp_get_num_threads");
-    if (member && members) *(void **)&team = dlsym(RTLD_DEFAULT, "GOMP_parallel");
-    __atomic_store_n(&looked, 1, __ATOMIC_RELEASE);
-  }
   share all = {run, jobs, size, count};
-  if (count > 1 && team && of_team) {
-    team(take_share, &all, count, 0);
+  if (count > 1 && has_team() && of_team) {
+    // The whole team, though some of it may find no job: OpenMP ends those of torch's threads that are not asked.
+    team(take_share, &all, 0, 0);
     return;
   }
   pthread_t made[count];

@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from bench.speed import Speed
+from bench.speed import Speed, choose
 from tests.learning import MemoryAttempt, noise_data, pretrain_config
 from tests.test_train import run
 
@@ -12,6 +12,7 @@ SEEDS = range(5)
 
 
 WAYS = {
+    "auto": choose("cpu"),
     "fewer products": Speed(winograd=True, keep_memory=True),
     "direct convolutions": Speed(direct=True, keep_memory=True),
     "fused batch norm": Speed(fused_norm=True),

@@ -59,6 +59,7 @@ def _ratios(rounds: list[dict[str, dict[str, float]]], way: str) -> dict[str, fl
     """Of images a second; and of the mapped ways, to decoding too."""
 
     def median(clock: str, to: str) -> float:
+        # Rates first: then a way's ratio to itself is 1 to the last bit.
         rates = [{w: r[w]["images"] / r[w][clock] for w in (way, to)} for r in rounds]
         return statistics.median(r[way] / r[to] for r in rates)
 
