@@ -167,6 +167,21 @@ def test_where_both_points_do_not_fit_the_budget_features_are_computed_of_images
     assert {key[1] for key in feature_store.SHELF.items} == {"conv1-3"}
 
 
+def test_features_of_a_pretraining_go_when_a_probe_of_another_comes(weights, tmp_path):
+    data = noise_data()
+    for freeze in ("conv1", "conv1-5"):
+        run(probe_config(freeze, epochs=1), weights, MemoryAttempt(tmp_path), data, probing=FAST)
+    shelf = feature_store.SHELF.items
+    first = {key[0] for key in shelf}
+    assert len(first) == 1
+    assert {key[1] for key in shelf} == {"conv1", "conv1-5"}
+    other = save_weights(tmp_path / "other.safetensors", seed=1)
+    run(probe_config("conv1-5", epochs=1), other, MemoryAttempt(tmp_path), data, probing=FAST)
+    shelf = feature_store.SHELF.items
+    assert {key[1] for key in shelf} == {"conv1-5"}
+    assert not first & {key[0] for key in shelf}
+
+
 def test_features_in_a_file_are_gone_on_from_although_others_come_first(weights, tmp_path, monkeypatch):
     data = noise_data()
     monkeypatch.setattr(feature_store, "DISK_SHARE", 1e9)
