@@ -17,6 +17,8 @@ DEMO := -d digits -s 2 --preset quick --results $(RESULTS)
 # A test gets one thread: bits differ between one and two. The tests themselves run beside one another.
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 BESIDE := -n $(JOBS) --dist worksteal
+# None of these takes a minute: of one that stands still, the stacks of its threads.
+STUCK := -o faulthandler_timeout=300
 
 # With -j too lint ends before tests begin; those run beside one another by themselves.
 .NOTPARALLEL:
@@ -34,7 +36,7 @@ test: install-dev install-slurm lint tests
 
 # Those of SLURM share one cluster and measure seconds: one after another, and nothing beside them.
 tests: install-dev install-slurm
-	$(PYTEST) $(BESIDE) -m "not slow and not slurm"
+	$(PYTEST) $(BESIDE) $(STUCK) -m "not slow and not slurm"
 	$(PYTEST) -m "slurm and not slow"
 
 test-long: install-dev install-slurm

@@ -2,7 +2,7 @@
 
 Probes of one pretraining that run in one process (several freeze points, seeds, learning rates) need the same
 features: those of the last probes stay, as long as the budget that the next one is given holds them too, and until
-one of another pretraining comes.
+the process begins a pretraining.
 """
 
 import os
@@ -65,10 +65,6 @@ class Shelf:
         kept = self.items.get(key)
         return kept if kept is not None and kept.images is images else None
 
-    def leave(self, weights: object) -> None:
-        """Give up the features of other weights: cells run one pretraining after another."""
-        self.items = {key: kept for key, kept in self.items.items() if key[0] == weights}
-
     def make_room(self, wanted: int, budget: int, needed: set[tuple[Any, ...]]) -> None:
         """Give up what is not needed until so many bytes more fit the budget, and files anyway."""
         for key in [key for key in self.items if key not in needed]:
@@ -99,7 +95,7 @@ class FeatureStore:
         disk: bytes of a file for those that do not fit; 0 is no file.
         folder: in which that file would be; it has no name and is gone with the process.
         data_bytes: see `bench.launch.control.RunOptions`.
-        key: what features depend on besides the images, weights first; None keeps nothing for the next probe.
+        key: what features depend on besides the images; None keeps nothing for the next probe.
         earlier: keys of features of which these can be made, the nearest first, and what builds
             that which makes them, called only where such features are kept.
         by_pixel: keep features pixel by pixel, as convolutions want them, in place of channel by channel.
@@ -127,8 +123,6 @@ class FeatureStore:
         self.disk, self.folder, self.key, self.note, self.between = disk, folder, key, note, between
         self.data_bytes, self.earlier, self.by_pixel = data_bytes, earlier, by_pixel
         self._begun = {begun for begun, _ in earlier}
-        if key is not None:
-            SHELF.leave(key[0])
         self.mine: set[tuple[Any, ...]] = set()
         self._open: WeakSet[Pixels] = WeakSet()
 

@@ -1,15 +1,18 @@
 """What a probe does around its steps gives the plain way's numbers: folded tests, features of features, views."""
 
 import copy
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
 
-from bench import feature_store, frozen, probe_speed
+from bench import feature_store, frozen, probe_speed, together, train
 from bench.build import build_backbone
 from bench.features import CachedFeatures
 from bench.folded import FoldedStages
+from bench.launch.trainer import TorchTrainer
 from bench.probe_speed import PLAIN_PROBE, ProbeSpeed, choose_probe
 from tests.learning import MemoryAttempt, noise_data
 from tests.test_probe import probe_config, run, save_weights
@@ -167,19 +170,23 @@ def test_where_both_points_do_not_fit_the_budget_features_are_computed_of_images
     assert {key[1] for key in feature_store.SHELF.items} == {"conv1-3"}
 
 
-def test_features_of_a_pretraining_go_when_a_probe_of_another_comes(weights, tmp_path):
+@pytest.mark.parametrize("way", ["pretrain", "pretrain_together"])
+def test_a_pretraining_begins_without_the_features_of_earlier_probes(way, weights, tmp_path, monkeypatch):
+    """Those of several pretrainings stay as long as only probes come, whose order is anyone's."""
     data = noise_data()
-    for freeze in ("conv1", "conv1-5"):
-        run(probe_config(freeze, epochs=1), weights, MemoryAttempt(tmp_path), data, probing=FAST)
+    for path in (weights, save_weights(tmp_path / "other.safetensors", seed=1)):
+        run(probe_config("conv1-5", epochs=1), path, MemoryAttempt(tmp_path), data, probing=FAST)
     shelf = feature_store.SHELF.items
-    first = {key[0] for key in shelf}
-    assert len(first) == 1
-    assert {key[1] for key in shelf} == {"conv1", "conv1-5"}
-    other = save_weights(tmp_path / "other.safetensors", seed=1)
-    run(probe_config("conv1-5", epochs=1), other, MemoryAttempt(tmp_path), data, probing=FAST)
-    shelf = feature_store.SHELF.items
-    assert {key[1] for key in shelf} == {"conv1-5"}
-    assert not first & {key[0] for key in shelf}
+    assert len({key[0] for key in shelf}) == 2
+    features = [weakref.ref(kept.features) for kept in shelf.values()]
+
+    def begun():
+        gc.collect()
+        return [ref() for ref in features]
+
+    module = {"pretrain": train, "pretrain_together": together}[way]
+    monkeypatch.setattr(module, way, begun)
+    assert getattr(TorchTrainer(), way)() == [None] * len(features)
 
 
 def test_features_in_a_file_are_gone_on_from_although_others_come_first(weights, tmp_path, monkeypatch):

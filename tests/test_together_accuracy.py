@@ -14,7 +14,7 @@ T = 2.776
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["patchvae", "supervised"])
 def test_accuracy_over_five_seeds_is_that_of_seeds_one_after_another(method, tmp_path, capsys):
-    """The mean difference of pairs lies within the 95 % interval of the seeds one after another."""
+    """Zero is in the 95 % interval of the mean difference of pairs, or that is below a point; never above five."""
     words = [
         "run",
         "-m",
@@ -37,10 +37,15 @@ def test_accuracy_over_five_seeds_is_that_of_seeds_one_after_another(method, tmp
         pretrains = [run for run in runs if run.config["kind"] == "pretrain"]
         together = [(run.provenance or {}).get("together") for run in pretrains]
         assert len(together) == SEEDS
-        assert all(bool(one) == (way != "off") for one in together), together
+        assert [len((one or {"seeds": []})["seeds"]) for one in together] == [
+            0 if way == "off" else SEEDS
+        ] * SEEDS
         probes = {run.config["seed"]: run for run in runs if run.config["kind"] == "probe"}
         top1[way] = np.array([probes[seed].result["rules"]["last"]["top1"] for seed in range(SEEDS)])
     together, apart = top1.values()
     with capsys.disabled():
         print(f"\n{method}: together {together}, one after another {apart}")
-    assert abs((together - apart).mean()) <= T * apart.std(ddof=1) / SEEDS**0.5
+    assert apart.mean() > 0.3
+    apart_by = together - apart
+    within = T * apart_by.std(ddof=1) / SEEDS**0.5
+    assert abs(apart_by.mean()) <= min(max(within, 0.01), 0.05)

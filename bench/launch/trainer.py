@@ -17,6 +17,7 @@ class TorchTrainer:
         with importing():
             from bench.train import pretrain
 
+        _give_up_features()
         return pretrain(*args, **options)
 
     def pretrain_together(
@@ -26,6 +27,7 @@ class TorchTrainer:
         with importing():
             from bench.together import pretrain_together
 
+        _give_up_features()
         return pretrain_together(*args, **options)
 
     def together_speed(self, *args: Any, **options: Any) -> "TogetherSpeed":
@@ -48,3 +50,10 @@ class TorchTrainer:
             from bench.evaluate import evaluate
 
         return evaluate(*args, **options)
+
+
+def _give_up_features() -> None:
+    """Those of earlier probes: what a pretraining leaves will have others, and it needs the memory."""
+    from bench.feature_store import SHELF
+
+    SHELF.items.clear()
