@@ -40,8 +40,8 @@ def test_accuracy_over_five_seeds_is_that_of_seeds_one_after_another(method, tmp
         assert [len((one or {"seeds": []})["seeds"]) for one in together] == [
             0 if way == "off" else SEEDS
         ] * SEEDS
-        probes = {run.config["seed"]: run for run in runs if run.config["kind"] == "probe"}
-        top1[way] = np.array([probes[seed].result["rules"]["last"]["top1"] for seed in range(SEEDS)])
+        probes = {run.config["seed"]: run.result or {} for run in runs if run.config["kind"] == "probe"}
+        top1[way] = np.array([probes[seed]["rules"]["last"]["top1"] for seed in range(SEEDS)])
     together, apart = top1.values()
     with capsys.disabled():
         print(f"\n{method}: together {together}, one after another {apart}")

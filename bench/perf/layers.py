@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from timm.models.resnet import BasicBlock
@@ -56,7 +56,7 @@ def _stem() -> nn.Module:
 
 def _block(width: int) -> nn.Module:
     """What is left of a block without its convolutions: two norms, two activations, a sum."""
-    block = BasicBlock(width, width)
+    block: Any = BasicBlock(width, width)
     block.conv1 = block.conv2 = nn.Identity()
     return block
 
