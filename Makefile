@@ -1,4 +1,4 @@
-# make demo       install, run six methods on real digits with two seeds, print the table      (about 5 minutes)
+# make demo       install, run six methods on real digits with two seeds, print the table      (about 6 minutes)
 # make demo-all   the same for every method and freeze point
 # make test       install what a developer needs, then lint, types and tests                   (about 25 minutes)
 # make test-long  the tests that take longer than a minute each
