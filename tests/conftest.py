@@ -58,3 +58,24 @@ def hide(monkeypatch):
         monkeypatch.setattr(os, "scandir", scandir)
 
     return now
+
+
+@pytest.fixture
+def compiled():
+    """Skips where no C can be compiled."""
+    from bench.compiled import NoCompiler, compiler
+
+    try:
+        compiler()
+    except NoCompiler as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def threads():
+    """How many threads torch has is as before when a test has ended."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

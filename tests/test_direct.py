@@ -8,30 +8,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench import direct
-from bench.compiled import NoCompiler, compiler
+from bench.compiled import NoCompiler
 from bench.direct import replace_direct
 from bench.speed import Speed
 from bench.winograd import replace_convolutions
 from tests.learning import MemoryAttempt, make_method, pretrain_config
 from tests.test_train import rows, run
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 # Relative to the largest entry, against fp64; the plain convolutions' own is as large.
 ERROR = 2e-6
-
-
-@pytest.fixture(autouse=True)
-def compiled():
-    try:
-        compiler()
-    except NoCompiler as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 # A layer and the sides of what comes in.

@@ -10,7 +10,7 @@ from torch.func import functional_call, vmap
 
 from bench import fused_norm
 from bench.checkpoint import read_tensors
-from bench.compiled import NoCompiler, compiler
+from bench.compiled import NoCompiler
 from bench.devices.batch_norm import synchronise, unsynchronise
 from bench.devices.share import Share
 from bench.fused_norm import fuse_norms
@@ -19,24 +19,11 @@ from models.backbones import Backbone
 from tests.learning import MemoryAttempt, make_method, pretrain_config
 from tests.test_train import rows, run
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 # Of the largest entry, against fp64; torch's own comes to 2e-6 in the same tests.
 ERROR = 5e-7
 LAST = torch.channels_last
-
-
-@pytest.fixture(autouse=True)
-def compiled():
-    try:
-        compiler()
-    except NoCompiler as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def images(*shape, seed=0):

@@ -5,21 +5,15 @@ import sys
 import pytest
 import torch
 
-from bench.compiled import NoCompiler, compiler
+from bench.compiled import NoCompiler
 from bench.perf import layers
 from bench.perf.layers import LAYERS, PARTS, both_ways, compare, has_team, main
+
+pytestmark = pytest.mark.usefixtures("compiled")
 
 NAMED = [(switch, name) for switch, of_it in LAYERS.items() for name in of_it]
 # Nodes of autograd's graph that are torch's, of what is replaced.
 PLAIN = ("Convolution", "BatchNorm", "Relu", "MaxPool")
-
-
-@pytest.fixture(autouse=True)
-def compiled():
-    try:
-        compiler()
-    except NoCompiler as error:
-        pytest.skip(str(error))
 
 
 def graph(node, found):

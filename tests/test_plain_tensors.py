@@ -12,20 +12,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench import channels, products, tiles
 from bench.compilable import why_missing
-from bench.compiled import NoCompiler, compiler
+from bench.compiled import NoCompiler
 from bench.direct import replace_direct
 from bench.fused_norm import fuse_norms
 from bench.winograd import replace_convolutions
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 LAST = torch.channels_last
-
-
-@pytest.fixture(autouse=True)
-def compiled():
-    try:
-        compiler()
-    except NoCompiler as error:
-        pytest.skip(str(error))
 
 
 # A layer and how it is given to C.

@@ -11,7 +11,7 @@ from torch import nn
 
 from bench import winograd
 from bench.checkpoint import read_tensors
-from bench.compiled import NoCompiler, compiler, load_library
+from bench.compiled import NoCompiler, load_library
 from bench.errors import Diverged, Interrupted
 from bench.minimal_filters import THREE, TILE, TWO
 from bench.speed import Speed
@@ -22,14 +22,6 @@ from tests.test_train import StopAfter, rows, run
 # Relative to the largest entry; the plain convolutions' own is 1e-6.
 ERROR = 2e-5
 SWITCHES = Speed(flat_update=True, winograd=True, keep_memory=True)
-
-
-@pytest.fixture
-def compiled():
-    try:
-        compiler()
-    except NoCompiler as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.parametrize(("matrices", "taps"), [(THREE, 3), (TWO, 2)])
@@ -104,13 +96,6 @@ def test_neither_how_many_images_are_taken_at_a_time_nor_threads_change_an_outpu
         # Sums over images are in another order.
         for one, other in zip(rest, found[0][2:], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * other.abs().max().item())
-
-
-@pytest.fixture
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def test_gradients_that_are_not_wanted_are_not_computed(compiled):

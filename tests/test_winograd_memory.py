@@ -8,19 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench import winograd
-from bench.compiled import NoCompiler, compiler
 from bench.perf.layers import measure
 from bench.winograd import replace_convolutions
 
 pytestmark = pytest.mark.usefixtures("compiled")
-
-
-@pytest.fixture
-def compiled():
-    try:
-        compiler()
-    except NoCompiler as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
