@@ -1,8 +1,9 @@
 """Which inputs of a probe's head dropout keeps: the stream's own bits, without making floats of them.
 
 `torch.rand` on the CPU makes a float of the low 24 bits of each word of a Mersenne twister, seeded by the low half of
-the stream's key. NumPy has the same twister and hands out its words, in half the time; a test and a look at a draw in
-each process hold the two together, and where they part, `torch.rand` is asked.
+the stream's key. NumPy has the same twister and hands out its words, in half the time; C of our own makes eight of
+them at once, and of each at once the bits. Tests and a look at a draw in each process hold them together, and where
+they part, `torch.rand` is asked.
 """
 
 import functools
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bench.products import library
 from bench.streams import stream, stream_key
 
 BITS = 24
@@ -35,9 +37,14 @@ class KeepBits:
 
     Args:
         dropout: the share that is dropped.
+        in_c: by C of our own.
+
+    Raises:
+        NoCompiler: C is asked for and cannot be compiled.
     """
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, dropout: float, in_c: bool = False) -> None:
+        self.library = library() if in_c else None
         # uniform >= dropout, of a number with 24 bits.
         self.least = int(np.ceil(dropout * (1 << BITS)))
         self.twister = np.random.MT19937(0)
@@ -50,7 +57,12 @@ class KeepBits:
 
     def mask(self, shape: tuple[int, int], seed: int, *purpose: str | int) -> Int[Tensor, "b d"]:
         """Int32 [b, d]: -1 or 0."""
-        words = self.words(shape[0] * shape[1], stream_key(seed, *purpose))
+        count, key = shape[0] * shape[1], stream_key(seed, *purpose)
+        if self.library is not None:
+            keep = torch.empty(shape, dtype=torch.int32)
+            self.library.keep_bits(keep.data_ptr(), count, key & 0xFFFFFFFF, self.least)
+            return keep
+        words = self.words(count, key)
         if self.least == 1 << (BITS - 1):
             # A half: the highest of the 24 bits says it, moved into the sign and spread.
             low = words.to(torch.int32)
@@ -60,9 +72,12 @@ class KeepBits:
 
 
 @functools.cache
-def same_twister() -> bool:
-    """Whether NumPy's words are those of which this torch makes its floats."""
+def same_twister(in_c: bool = False) -> bool:
+    """Whether NumPy's words, or the bits of C, are those of which this torch makes its floats."""
     key = stream_key(0, "twister")
+    if in_c:
+        plain = keep_mask((7, 100), 0.3, 0, "twister", device="cpu") > 0
+        return torch.equal(KeepBits(0.3, True).mask((7, 100), 0, "twister") < 0, plain)
     floats = torch.rand(700, generator=torch.Generator().manual_seed(key))
     words = KeepBits(0.5).words(700, key) & ((1 << BITS) - 1)
     return torch.equal(floats, words.to(torch.float32) * 2.0**-BITS)

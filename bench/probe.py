@@ -213,10 +213,10 @@ class _Run:
             self.order = order.to(self.train.index_device)
             parts = (self.order[begin:end] for begin, end in self.bounds[k:])
             self.train.expect(parts, reach=reach(shuffle))
+            self.model.train()
         begin, end = self.bounds[k]
         count = end - begin
         flip = flips(count, self.seed, "probe-flip", self.done, self.device) if s["flip"] else None
-        self.model.train()
         features, labels = self.train.batch(self.order[begin:end], flip)
         values = self.steps.step(features, labels, self.done, self._lr(epoch))
         self.done += 1

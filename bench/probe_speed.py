@@ -25,6 +25,7 @@ class ProbeSpeed:
         fused_norm: batch norm of the trained stages at once with its activation and residual sum; see
             `bench.fused_norm`.
         folded_tests: in an evaluation, run the trained stages with their BN folded too, anew after each epoch.
+        twister: dropout's bits in C; see `bench.draws`. No bit depends on it.
         closed_head: the head's gradient in closed form into memory that is kept, and one fused update.
         shared: keep features for other probes of the same pretraining in this process: of one freeze point they are
             the same, of a later one they are what the stages between make of them.
@@ -38,6 +39,7 @@ class ProbeSpeed:
     direct: bool = False
     fused_norm: bool = False
     folded_tests: bool = False
+    twister: bool = False
     closed_head: bool = False
     shared: bool = False
     keep_memory: bool = False
@@ -75,6 +77,7 @@ def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> P
         direct=fewer,
         fused_norm=fewer,
         folded_tests=fewer,
+        twister=fewer,
         closed_head=True,
         shared=True,
         keep_memory=device.partition(":")[0] == "cpu",

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from bench.dense_sgd import DenseSGD
 from bench.direct import replace_direct
 from bench.draws import KeepBits, keep_mask, same_twister
 from bench.folded import FoldedStages
@@ -48,7 +49,8 @@ def make_steps(
 
 def _sgd(model: Probe, settings: dict[str, Any], fused: bool) -> torch.optim.SGD:
     trained = [p for p in model.parameters() if p.requires_grad]
-    return torch.optim.SGD(
+    make = DenseSGD if fused else torch.optim.SGD
+    return make(
         trained,
         lr=settings["lr"],
         momentum=settings["momentum"],
@@ -116,7 +118,8 @@ class ClosedSteps:
         self.tail = [p for p in model.backbone.parameters() if p.requires_grad]
         for parameter in self.head:
             parameter.grad = torch.zeros_like(parameter)
-        self.bits = KeepBits(self.dropout) if first.device.type == "cpu" and same_twister() else None
+        known = first.device.type == "cpu" and same_twister(speed.twister)
+        self.bits = KeepBits(self.dropout, speed.twister) if known else None
         self.low = torch.bfloat16 if speed.precision == "bf16" else None
         # Before the trained stages' own convolutions are replaced, which look alike to it either way.
         self.tests = None
@@ -132,9 +135,10 @@ class ClosedSteps:
         for parameter in self.tail:
             parameter.grad = None
         outputs = self._trained(features)
-        # A copy that may be written to: what comes out of stages is wanted for their gradient.
         x = outputs.detach().flatten(1)
-        values, for_x = self._head(x.clone() if self.stages.trained else x, labels, number)
+        # What comes out of stages is wanted for their gradient; of a map in channels_last this is a copy already.
+        shared = self.stages.trained and x.data_ptr() == outputs.data_ptr()
+        values, for_x = self._head(x.clone() if shared else x, labels, number)
         if for_x is not None:
             outputs.backward(for_x.view(outputs.shape))
         self.optimizer.step()

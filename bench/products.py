@@ -1,4 +1,4 @@
-"""The C of `bench.direct`: products of images and filters where they lie. No torch."""
+"""The C of `bench.direct`, products of images and filters where they lie, and of `bench.draws`. No torch."""
 
 import ctypes
 import functools
@@ -14,7 +14,9 @@ def library() -> ctypes.CDLL:
     Raises:
         NoCompiler: there is no compiler, or it fails.
     """
-    texts = [Path(__file__).with_name(name).read_text() for name in ("team.c", "panels.c", "direct.c")]
-    found = load_library("direct", "".join(texts))
+    parts = ("team.c", "panels.c", "direct.c", "twister.c")
+    found = load_library("direct", "".join(Path(__file__).with_name(name).read_text() for name in parts))
     found.work_direct.restype = ctypes.c_long
+    found.keep_bits.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_uint, ctypes.c_uint]
+    found.keep_bits.restype = None
     return found

@@ -22,7 +22,7 @@ WISHES: tuple[str, ...] = get_args(Wish)
 PRECISIONS: tuple[str, ...] = get_args(PrecisionWish)
 
 # Switches that call C of our own: fp32 on a processor, where there is a compiler; here and in `bench.probe_speed`.
-IN_C = ("winograd", "direct", "fused_norm")
+IN_C = ("winograd", "direct", "fused_norm", "twister")
 Switches = TypeVar("Switches", bound="DataclassInstance")
 
 # Of NVIDIA's devices, those from this one on multiply bf16 in tensor cores.

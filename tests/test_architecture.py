@@ -52,6 +52,7 @@ COMPUTE |= {"devices.batch_norm", "devices.share"}
 # Of a probe.
 COMPUTE |= {
     "bilinear",
+    "dense_sgd",
     "draws",
     "feature_store",
     "folded",

@@ -78,13 +78,18 @@ def test_a_map_of_four_by_four_takes_a_quarter_of_the_products_and_loses_a_digit
     assert error < 3e-6
 
 
+@pytest.mark.parametrize("in_c", [False, True])
 @pytest.mark.parametrize("dropout", [0.5, 0.25, 0.1])
-def test_dropout_keeps_what_the_stream_says(dropout):
-    assert same_twister()
-    bits = KeepBits(dropout)
-    for step in (0, 1, 7):
-        plain = keep_mask((9, 130), dropout, 3, "dropout", step, device="cpu")
-        assert torch.equal(bits.mask((9, 130), 3, "dropout", step) == -1, plain > 0)
+def test_dropout_keeps_what_the_stream_says(dropout, in_c, compiled):
+    assert same_twister(in_c)
+    bits = KeepBits(dropout, in_c)
+    # Words come 624 at a time.
+    for step, shape in enumerate([(9, 130), (1, 1), (4, 156), (5, 1000)]):
+        plain = keep_mask(shape, dropout, 3, "dropout", step, device="cpu")
+        ours = bits.mask(shape, 3, "dropout", step)
+        assert ours.dtype == torch.int32
+        assert torch.equal(ours == -1, plain > 0)
+        assert torch.equal(ours == 0, plain == 0)
 
 
 @pytest.mark.parametrize("bilinear", [False, True])

@@ -37,6 +37,7 @@ SWITCHES = (
     "direct",
     "fused_norm",
     "folded_tests",
+    "twister",
     "closed_head",
     "keep_memory",
 )
