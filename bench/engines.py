@@ -153,7 +153,11 @@ def train_step(
         parameters = [engine.parameters[name] for name in names]
         # A mean over this rank's images, by what it weighs in the mean over the batch.
         loss = losses["loss"].sum() if share is None else losses["loss"] * share.weight
-        grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        if loss.requires_grad:
+            grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        else:
+            # Nothing that the phase updates is in it: its gradient is zero, as where it hangs on something else.
+            grads = tuple(torch.zeros_like(p) for p in parameters)
         if share is not None:
             grads, losses = share.means(grads, losses)
         if not phase.keep_grad:

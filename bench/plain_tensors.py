@@ -18,7 +18,8 @@ _KINDS = (Tensor, nn.Parameter)
 def are_plain(*tensors: Tensor | None) -> bool:
     """Whether these are fp32 on the processor, and nothing but torch's ops looks at what is done with them."""
     if (
-        torch.is_autocast_enabled("cpu")
+        # Asked many times a step: of any device first, which is a flag.
+        (torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"))
         or torch.compiler.is_compiling()
         or torch._C._get_tracing_state() is not None
     ):
@@ -28,15 +29,16 @@ def are_plain(*tensors: Tensor | None) -> bool:
         return False
     if peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
         return False
-    return all(t is None or _is_plain(t) for t in tensors)
-
-
-def _is_plain(t: Tensor) -> bool:
-    # Subclasses mean something else by their numbers; a negated view has the other sign in memory.
-    if type(t) not in _KINDS or t.dtype != torch.float32 or not t.is_cpu or t.layout != torch.strided:
-        return False
-    # Of several gradients at once (`is_grads_batched`).
-    return not t.is_neg() and not is_legacy_batchedtensor(t)
+    for t in tensors:
+        if t is None:
+            continue
+        # Subclasses mean something else by their numbers; a negated view has the other sign in memory.
+        if type(t) not in _KINDS or t.dtype != torch.float32 or not t.is_cpu or t.layout != torch.strided:
+            return False
+        # Of several gradients at once (`is_grads_batched`).
+        if t.is_neg() or is_legacy_batchedtensor(t):
+            return False
+    return True
 
 
 def fits_layer(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> bool:

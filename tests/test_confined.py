@@ -1,6 +1,7 @@
 """A phase computes no gradient that it does not step by, and its numbers are those of an engine that would."""
 
 import copy
+import functools
 from typing import Any
 
 import pytest
@@ -82,3 +83,24 @@ def test_a_loss_that_fails_leaves_every_parameter_as_it_was():
             method.phases[1], Batch(torch.zeros(2, 3, 32, 32), torch.zeros(2)), {}, {}
         )
     assert all(p.requires_grad for p in method.parameters())
+
+
+def _of_adversary(adversary, *_):
+    return {"loss": adversary(torch.ones(4, 3, 32, 32)).mean()}
+
+
+def test_a_loss_of_nothing_that_its_phase_updates_has_a_gradient_of_zero(monkeypatch):
+    steps = []
+    for confined in (False, True):
+        method = make_method("beta-vae-gan")
+        adversary: Any = method.get_submodule("discriminator")
+        # Of the adversary alone, while the coder is updated.
+        loss = functools.partial(_of_adversary, adversary)
+        monkeypatch.setattr(method, "forward", loss)
+        monkeypatch.setattr(method, "phases", (method.phases[1],))
+        before = copy.deepcopy(method.state_dict())
+        losses = _step(method, confined)
+        assert torch.isfinite(losses["loss"])
+        assert all(torch.equal(p, before[n]) for n, p in method.named_parameters())
+        steps.append(losses["loss"])
+    assert torch.equal(*steps)
