@@ -1,9 +1,10 @@
 """Convolutions that have nothing to save by fewer products, as they are, in fp32 on a processor.
 
-The products of a 7x7 stem, of 4x4 filters between an image and features, of 3x3 and 1x1 filters of stride 2 and of
-those as wide as their map. A few images at a time are given a border and multiplied where they lie (`direct.c`), six
-pixels by sixteen channels in registers; nothing is copied once for each tap. Three products make a convolution or a
-transposed one with its gradients: image to pixels, pixels to image, and of both to the filters.
+The products of a 7x7 stem, of 4x4 filters between an image and features, of 1x1 filters of stride 2, of those as wide
+as their map, and of 3x3 ones of stride 2 on maps that `bench.winograd` does not cut into tiles. A few images at a
+time are given a border and multiplied where they lie (`direct.c`), six pixels by sixteen channels in registers;
+nothing is copied once for each tap. Three products make a convolution or a transposed one with its gradients: image
+to pixels, pixels to image, and of both to the filters.
 
 It is compiled once a machine; without a compiler the plain convolutions stay.
 """
@@ -196,6 +197,8 @@ def replace_direct(module: nn.Module) -> int:
     """Have those layers of a module that can be computed this way computed so; its parameters stay as they are.
 
     A layer decides at each call: an image of another type or on another device takes the plain way.
+
+    `bench.winograd` is to come behind it, which has some of them when maps allow it.
 
     Returns:
         How many layers.

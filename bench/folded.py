@@ -107,8 +107,9 @@ class _FoldedConv:
         self.layer, bias = layer, layer.bias
         self.layer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.bias = bias.view(-1, 1, 1)
+        # In this order: the one falls back on the other.
+        direct = speed.direct and replace_direct(self.layer)
         fewer = speed.winograd and replace_convolutions(self.layer)
-        direct = speed.direct and not fewer and replace_direct(self.layer)
         self.apart = bool(fewer or direct)
         if self.apart:
             # Those of our own would add it in memory of its own.

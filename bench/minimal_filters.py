@@ -53,6 +53,19 @@ THREE = transforms(3, (0, 1, -1, 2, -2))
 TWO = transforms(2, (0, 1, -1, 2))
 
 
+def _of_first_tap(matrices: tuple[Matrix, Matrix, Matrix]) -> tuple[Matrix, Matrix, Matrix]:
+    """Matrices for a filter's first tap where its others are zero: nothing is left at infinity.
+
+    At all other points the filter is the same, a number that images are multiplied by in its place.
+    """
+    a, g, b = matrices
+    scaled = [[g[i][0] * c for c in b[i][:TILE]] for i in range(TILE)]
+    return tuple(row[:TILE] for row in a), ((Fraction(1),),), _matrix(scaled)
+
+
+ONE = _of_first_tap(TWO)
+
+
 def _sum(row: Sequence[Fraction], names: Sequence[str]) -> str:
     terms = []
     for c, name in zip(row, names, strict=True):

@@ -9,12 +9,23 @@ typedef float v8 __attribute__((vector_size(32), aligned(4)));
   for (long v = 0; v < w; v += 4, tile++)
 #define PANEL(k) (((k) / 16 * rows + tile) * 16 + (k) % 16)
 // Lines that no hardware foresees: the next one of each product's, and the next image's.
-#define AHEAD(count, write) if (!(k & 8)) { \
+#define AHEAD(high, wide, side, write) if (!(k & 8)) { \
     const float *next = o + (k + 16 < c ? rows * 16 : 16 - (c / 16 - 1) * rows * 16); \
-    for (long q = 0; q < count; q++) __builtin_prefetch(next + q * plane, write); \
+    for (long q = 0; q < high; q++) for (long r = 0; r < wide; r++) \
+      __builtin_prefetch(next + (q * side + r) * plane, write); \
   }
 #define COMING(image) if (!(k & 8)) \
     for (long q = 0; q < 16; q++) __builtin_prefetch((image) + (tile * c + k + q) * 16);
+
+// A product of panels: at a point of each tile, with a part of the large image (the first of those that are joined), by
+// the filter of a point; see bench/tile_forms.py. Below, where its matrices are.
+typedef struct run {
+  long point, part, filter;
+} run;
+#define RUNS(name) for (const run *r = runs_##name; r < runs_##name + sizeof runs_##name / sizeof *runs_##name; r++)
+#define LOW(r) (v + (r)->point * low)
+#define HIGH(r) (m + (r)->point * high + (r)->part * k * rows)
+#define BOTH(r) ((r)->filter * both + (r)->part * c * k)
 
 // How far matrices of two products are apart: not by a multiple of a page, whose lines would share a cache's places.
 static long apart(long floats) { return floats + (1040 - floats % 1024) % 1024; }
@@ -46,20 +57,20 @@ INLINE void block(const long m, const float *a, const float *b, float *c, long d
   }
 }
 
-// c = a b: panels [wide, rows, 16] of panels [depth, rows, 16] and [wide, 16 * depth, 16]; m of the rows.
-static void multiply(const float *a, const float *b, float *c, long m, long depth, long wide, long rows) {
+// c = a b: panels [wide, rows, 16] of panels [depth, rows, 16] and [wide, 16 * depth, 16]; m of the rows. Or adds.
+static void multiply(const float *a, const float *b, float *c, long m, long depth, long wide, long rows, long more) {
   for (long j = 0; j < wide; j++, c += rows * 16)
     // So much of b stays in the nearest cache.
     for (long d = 0; d < depth; d += 16) {
-      long some = depth - d < 16 ? depth - d : 16, i = 0;
+      long some = depth - d < 16 ? depth - d : 16, i = 0, add = more || d;
       const float *from = a + d * rows * 16;
-      for (; m - i >= 6; i += 6) block(6, from + i * 16, b, c + i * 16, some, rows, d);
+      for (; m - i >= 6; i += 6) block(6, from + i * 16, b, c + i * 16, some, rows, add);
       switch (m - i) {
-        case 5: block(5, from + i * 16, b, c + i * 16, some, rows, d); break;
-        case 4: block(4, from + i * 16, b, c + i * 16, some, rows, d); break;
-        case 3: block(3, from + i * 16, b, c + i * 16, some, rows, d); break;
-        case 2: block(2, from + i * 16, b, c + i * 16, some, rows, d); break;
-        case 1: block(1, from + i * 16, b, c + i * 16, some, rows, d); break;
+        case 5: block(5, from + i * 16, b, c + i * 16, some, rows, add); break;
+        case 4: block(4, from + i * 16, b, c + i * 16, some, rows, add); break;
+        case 3: block(3, from + i * 16, b, c + i * 16, some, rows, add); break;
+        case 2: block(2, from + i * 16, b, c + i * 16, some, rows, add); break;
+        case 1: block(1, from + i * 16, b, c + i * 16, some, rows, add); break;
       }
       b += some * 256;
     }
@@ -115,6 +126,18 @@ static void write_taps(float *g, const float *from, long side, long down, long r
     float *to = g + y * down + x * right;
     if (row == 1) for (long m = 0; m < 16; m++) for (long i = 0; i < 16; i++) to[i + m * lane] = from[i * 16 + m];
     else for (long i = 0; i < 16; i++) for (long m = 0; m < 16; m++) to[i * row + m * lane] = from[i * 16 + m];
+  }
+}
+
+// Blocks of high by wide products, each of them the sum over threads, whose own are `side` * `side` planes apart.
+static void add_threads(const float *from, float *sum, long high, long wide, long side, long plane, long threads) {
+  for (long i = 0; i < high; i++) for (long j = 0; j < wide; j++) {
+    const long q = i * side + j;
+    for (long e = 0; e < 256; e++) {
+      float all = from[q * plane + e];
+      for (long t = 1; t < threads; t++) all += from[(t * side * side + q) * plane + e];
+      sum[q * 256 + e] = all;
+    }
   }
 }
 

@@ -240,10 +240,11 @@ class _Stages:
         self.modules = model.backbone.stage_modules(model.start)
         self.trained = bool(self.modules)
         for module in self.modules:
-            if speed.winograd:
-                replace_convolutions(module)
+            # In this order: the one falls back on the other.
             if speed.direct:
                 replace_direct(module)
+            if speed.winograd:
+                replace_convolutions(module)
             if speed.fused_norm:
                 fuse_norms(module)
         self.fused = speed.fused_norm

@@ -21,8 +21,9 @@ Compile = Literal["never", "if-it-pays", "always"]
 WISHES: tuple[str, ...] = get_args(Wish)
 PRECISIONS: tuple[str, ...] = get_args(PrecisionWish)
 
-# Switches that call C of our own: fp32 on a processor, where there is a compiler; here and in `bench.probe_speed`.
-IN_C = ("winograd", "direct", "fused_norm", "twister")
+# Switches that call C of our own: fp32 on a processor, where there is a compiler; here and in `bench.probe_speed`. In
+# the order in which they replace: where a map does not suit `winograd`, it leaves a layer as `direct` has it.
+IN_C = ("direct", "winograd", "fused_norm", "twister")
 Switches = TypeVar("Switches", bound="DataclassInstance")
 
 # Of NVIDIA's devices, those from this one on multiply bf16 in tensor cores.

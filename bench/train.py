@@ -264,7 +264,7 @@ def prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
     """Have the method's layers computed as the switches say; what cannot be had here is said, and stays plain."""
     if speed.keep_memory:
         keep_freed_memory()
-    replace = {"winograd": replace_convolutions, "direct": replace_direct, "fused_norm": fuse_norms}
+    replace = {"direct": replace_direct, "winograd": replace_convolutions, "fused_norm": fuse_norms}
     for switch in in_c(speed):
         try:
             replace[switch](method)

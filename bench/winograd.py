@@ -1,10 +1,11 @@
-"""3x3 convolutions and 4x4 ones of stride 2, transposed too, with fewer products, in fp32 on a processor.
+"""3x3 convolutions and 4x4 ones of stride 2, with fewer products, in fp32 on a processor.
 
 Winograd's minimal filtering: a tile of m outputs of an r-tap filter takes m + r - 1 products a dimension in place of
 m * r (Lavin and Gray, arXiv 1509.09308). F(4, 3) takes 36 products where a 3x3 convolution takes 144; a transposed
 convolution of stride 2 is four convolutions of 2x2 taps, one for each parity of its output, and F(4, 2) takes 25
-products where each takes 64. Both gradients take the same path backwards; that of a transposed convolution by its
-input is a convolution of stride 2, which is so computed.
+products where each takes 64. A 3x3 convolution of stride 2 is four of 2x2, 2x1, 1x2 and 1x1 taps: 81 products where
+it takes 144. Both gradients take the same path backwards; that of a transposed convolution by its input is a
+convolution of stride 2, which is so computed.
 
 Tiles are transformed, multiplied and transformed back a few images at a time in memory that stays in a processor's
 cache (`bench.tiles`, in C). It is compiled once a machine; without a compiler the plain convolutions stay.
@@ -16,7 +17,6 @@ import functools
 import mmap
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,33 +24,13 @@ from torch import Tensor, nn
 
 from bench.minimal_filters import LANES, TILE
 from bench.plain_tensors import are_plain, fits_layer
+from bench.tile_forms import CONVOLVE, HALVE, HALVE_BY_THREE, Form
 from bench.tiles import library
 
 # As many tiles at a time, at least: a filter is read for that many products.
 TILES = 64
 # Bytes of working memory that a thread keeps for its next call.
 KEPT = 256 << 20
-
-
-@dataclass(frozen=True)
-class Form:
-    """A convolution between a small image, of 4x4 tiles, and a large one, of windows (`bench.tiles`).
-
-    Attributes:
-        name: in C.
-        products: of a tile.
-        parts: into how many convolutions of fewer taps it falls.
-        step: how many of the large image's pixels a side are one of the small one's.
-    """
-
-    name: str
-    products: int
-    parts: int
-    step: int
-
-
-CONVOLVE = Form("three", 36, 1, 1)
-HALVE = Form("two", 25, 4, 2)
 
 
 class _Memory(threading.local):
@@ -149,7 +129,8 @@ def _run(
 def _at_a_time(form: Form, n: int, h: int, w: int, c: int, k: int, threads: int) -> int:
     """How many images: their panels take about the memory of the filters, both of which are read time and again."""
     tiles = (h // TILE) * (w // TILE)
-    wanted = max(form.parts * c * k // (tiles * (c + form.parts * k)), -(-TILES // tiles))
+    panels = form.points**2 * c + form.products * k
+    wanted = max(form.filters * c * k // (tiles * panels), -(-TILES // tiles))
     share = -(-n // threads)
     # As even as they come.
     return -(-share // max(1, round(share / wanted)))
@@ -193,12 +174,16 @@ class _Transposed(torch.autograd.Function):
         return dx, dw
 
 
+def _of_taps(weight: Tensor) -> Form:
+    return HALVE if weight.shape[2] == HALVE.taps else HALVE_BY_THREE
+
+
 class _Strided(torch.autograd.Function):
-    """4x4, stride 2, padding 1: forwards what the transposed one does backwards."""
+    """4x4 or 3x3, stride 2, padding 1: forwards what the transposed one does backwards."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        y, _, _ = _run(HALVE, weight, large=x, to_small=True)
+        y, _, _ = _run(_of_taps(weight), weight, large=x, to_small=True)
         ctx.save_for_backward(x, weight)
         return y
 
@@ -208,7 +193,7 @@ class _Strided(torch.autograd.Function):
         wanted = ctx.needs_input_grad
         if torch.is_grad_enabled() or not are_plain(grad_outputs[0]):
             return _plainly(grad_outputs[0], x, weight, 2, False, *wanted)
-        _, dx, dw = _run(HALVE, weight, grad_outputs[0], x, False, wanted[0], wanted[1])
+        _, dx, dw = _run(_of_taps(weight), weight, grad_outputs[0], x, False, wanted[0], wanted[1])
         return dx, dw
 
 
@@ -242,9 +227,9 @@ def _upsample(layer: nn.ConvTranspose2d, input: Tensor, output_size: list[int] |
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
-def _stride(layer: nn.Conv2d, input: Tensor) -> Tensor:
+def _stride(layer: nn.Conv2d, earlier: Callable[[Tensor], Tensor], input: Tensor) -> Tensor:
     if not _fits(layer, input, 2 * TILE):
-        return nn.Conv2d.forward(layer, input)
+        return earlier(input)
     y: Any = _Strided.apply(input, layer.weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
@@ -253,16 +238,19 @@ def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
     """How a layer is computed here; None leaves it as it is."""
     if not isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         return None
-    shape = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    shape = (layer.kernel_size, layer.stride, layer.padding)
     usual = layer.groups == 1 and layer.padding_mode == "zeros" and not any(layer.output_padding)
+    usual = usual and layer.dilation == (1, 1)
     if not usual or layer.in_channels % LANES or layer.out_channels % LANES:
         return None
-    if type(layer) is nn.Conv2d and shape == ((3, 3), (1, 1), (1, 1), (1, 1)):
+    if type(layer) is nn.Conv2d and shape == ((3, 3), (1, 1), (1, 1)):
         return functools.partial(_convolve, layer)
-    # One of 3x3 taps is one of 4x4 too, with zeros; that was measured, and gained nothing.
-    if type(layer) is nn.Conv2d and shape == ((4, 4), (2, 2), (1, 1), (1, 1)):
-        return functools.partial(_stride, layer)
-    if type(layer) is nn.ConvTranspose2d and shape == ((4, 4), (2, 2), (1, 1), (1, 1)):
+    if type(layer) is nn.Conv2d and shape in (((3, 3), (2, 2), (1, 1)), ((4, 4), (2, 2), (1, 1))):
+        earlier: Any = layer.forward
+        # Replaced once more, it has what it had before as its way out.
+        ours = isinstance(earlier, functools.partial) and earlier.func is _stride
+        return earlier if ours else functools.partial(_stride, layer, earlier)
+    if type(layer) is nn.ConvTranspose2d and shape == ((4, 4), (2, 2), (1, 1)):
         return functools.partial(_upsample, layer)
     return None
 
@@ -270,8 +258,9 @@ def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
 def replace_convolutions(module: nn.Module) -> int:
     """Have those layers of a module that can be computed this way computed so; its parameters stay as they are.
 
-    A layer decides at each call: an image whose sides are no multiples of four, of another type or on another
-    device, takes the plain way.
+    A layer decides at each call: an image whose sides are no multiples of four (of eight, at stride 2), of another
+    type or on another device, takes the plain way; a convolution of stride 2 the way that it has now, so that
+    `bench.direct` is to come first.
 
     Returns:
         How many layers.

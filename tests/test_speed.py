@@ -118,7 +118,7 @@ def test_plain_asked_for_wins_over_how_a_cell_began(tmp_path):
 
 
 def test_an_attempt_of_before_a_switch_goes_on_without_it_and_a_gpu_without_c():
-    began = {"winograd": True, "direct": True, "fused_norm": True}
+    began = {"direct": True, "winograd": True, "fused_norm": True}
     for go_on in (kept, kept_probe):
         assert in_c(go_on({"winograd": True}, "cpu")) == ["winograd"]
         assert in_c(go_on(began, "cpu")) == list(began)

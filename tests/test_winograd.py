@@ -13,7 +13,7 @@ from bench import winograd
 from bench.checkpoint import read_tensors
 from bench.compiled import NoCompiler, load_library
 from bench.errors import Diverged, Interrupted
-from bench.minimal_filters import THREE, TILE, TWO
+from bench.minimal_filters import ONE, THREE, TILE, TWO
 from bench.speed import Speed
 from bench.winograd import replace_convolutions
 from tests.learning import MemoryAttempt, make_method, pretrain_config
@@ -24,7 +24,7 @@ ERROR = 2e-5
 SWITCHES = Speed(flat_update=True, winograd=True, keep_memory=True)
 
 
-@pytest.mark.parametrize(("matrices", "taps"), [(THREE, 3), (TWO, 2)])
+@pytest.mark.parametrize(("matrices", "taps"), [(THREE, 3), (TWO, 2), (ONE, 1)])
 def test_the_matrices_give_a_filters_output_exactly(matrices, taps):
     a, g, b = (np.array(m, dtype=object) for m in matrices)
     draw = np.random.default_rng(0)
@@ -46,6 +46,8 @@ LAYERS = {
     "3x3 at 4x12": (nn.Conv2d(32, 16, 3, 1, 1), (4, 12)),
     "4x4 of stride 2 at 8x8": (nn.Conv2d(32, 16, 4, 2, 1), 8),
     "4x4 of stride 2 at 16x8": (nn.Conv2d(16, 32, 4, 2, 1, bias=False), (16, 8)),
+    "3x3 of stride 2 at 8x8": (nn.Conv2d(32, 48, 3, 2, 1, bias=False), 8),
+    "3x3 of stride 2 at 16x24": (nn.Conv2d(48, 16, 3, 2, 1), (16, 24)),
     "transposed at 4x4": (nn.ConvTranspose2d(16, 32, 4, 2, 1, bias=False), 4),
     "transposed at 8x12": (nn.ConvTranspose2d(32, 16, 4, 2, 1), (8, 12)),
 }
@@ -155,7 +157,8 @@ def _arguments(layer):
 @pytest.mark.parametrize(
     ("layer", "size"),
     [
-        (nn.Conv2d(16, 16, 3, 2, 1), 16),
+        (nn.Conv2d(16, 16, 3, 2, 1), 12),
+        (nn.Conv2d(16, 16, 3, 2, 1, dilation=2), 16),
         (nn.Conv2d(16, 16, 4, 2, 1), 12),
         (nn.Conv2d(16, 16, 3, 2, 0), 16),
         (nn.Conv2d(16, 16, 1), 8),
@@ -177,10 +180,10 @@ def test_a_layer_or_an_image_that_does_not_fit_takes_the_plain_way_bit_for_bit(l
 
 
 def test_the_convolutions_of_the_papers_networks_are_found(compiled):
-    assert replace_convolutions(make_method("patchvae")) == 12
-    assert replace_convolutions(make_method("beta-vae")) == 9
-    assert replace_convolutions(make_method("supervised")) == 7
-    assert replace_convolutions(make_method("patchvae-gan")) == 14
+    assert replace_convolutions(make_method("patchvae")) == 13
+    assert replace_convolutions(make_method("beta-vae")) == 10
+    assert replace_convolutions(make_method("supervised")) == 8
+    assert replace_convolutions(make_method("patchvae-gan")) == 15
 
 
 def test_what_is_not_finite_stays_so(compiled):

@@ -69,6 +69,7 @@ def test_threads_do_not_write_into_one_anothers_memory():
 LAYERS = [
     nn.Conv2d(16, 32, 3, 1, 1, bias=False),
     nn.Conv2d(16, 32, 4, 2, 1, bias=False),
+    nn.Conv2d(16, 32, 3, 2, 1, bias=False),
     nn.ConvTranspose2d(16, 32, 4, 2, 1, bias=False),
 ]
 

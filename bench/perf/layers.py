@@ -70,11 +70,13 @@ LAYERS: dict[str, dict[str, Layer]] = {
         "3x3, 128→128": Layer(partial(Conv, 128, 128, 3, 1, 1), 128, 4),
         "4x4 of stride 2, 64→128": Layer(partial(Conv, 64, 128, 4, 2, 1), 64, 16),
         "4x4 of stride 2, 128→256": Layer(partial(Conv, 128, 256, 4, 2, 1), 128, 8),
+        "3x3 of stride 2, 64→128": Layer(partial(Conv, 64, 128, 3, 2, 1), 64, 8),
     },
     "direct": {
         "7x7 of stride 2, 3→64": Layer(partial(Conv, 3, 64, 7, 2, 3), 3, 32),
         "transposed 4x4, 64→3": Layer(partial(Transposed, 64, 3, 4, 2, 1), 64, 16),
         "4x4 of stride 2, 3→64": Layer(partial(Conv, 3, 64, 4, 2, 1), 3, 32),
+        # Where `winograd` is off: with both it has them, above.
         "3x3 of stride 2, 64→128": Layer(partial(Conv, 64, 128, 3, 2, 1), 64, 8),
         "3x3 of stride 2, 128→256": Layer(partial(Conv, 128, 256, 3, 2, 1), 128, 4),
         "1x1 of stride 2, 64→128": Layer(partial(Conv, 64, 128, 1, 2), 64, 8),
