@@ -74,22 +74,24 @@ def test_every_cell_is_computed_once_and_again_only_when_forced(results):
     assert attempts(results) == {cell.id: 2 + (cell is probe) for cell in PLAN.cells}
 
 
-def test_the_longest_chain_begins_first_and_what_a_pretraining_made_possible_goes_before():
+def test_the_longest_chain_begins_first_and_who_did_a_pretraining_goes_on_with_what_judges_it():
     cost = {cell.id: 1.0 + k for k, cell in enumerate(LONGER.cells)}
     queue = Queue(lambda cell: cost[cell.id])
     for group in LONGER.groups:
         queue.add(Task(group, group.pretrain))
-    last = LONGER.groups[-1]
-    order = [queue.next()]
-    for cell in LONGER.groups[0].dependents:
-        queue.add(Task(LONGER.groups[0], cell))
-    order += [queue.next() for _ in range(len(queue))]
+    one, other, *_ = LONGER.groups
     longest = [group.pretrain for group in reversed(LONGER.groups)]
-    assert [task.cell for task in order if task] == [
-        last.pretrain,
-        *reversed(LONGER.groups[0].dependents),
-        *longest[1:],
-    ]
+
+    def cells(*tasks):
+        return [task.cell for task in tasks if task]
+
+    assert cells(queue.next()) == longest[:1]
+    for cell in (*one.dependents, *other.dependents):
+        queue.add(Task(next(group for group in (one, other) if cell in group.dependents), cell))
+    # Its own, the longest first; then whole pretrainings; what others have made possible when none is left.
+    ours = [queue.next(one) for _ in range(len(one.dependents) + len(longest) - 1)]
+    assert cells(*ours) == [*reversed(one.dependents), *longest[1:]]
+    assert cells(*(queue.next(one) for _ in other.dependents)) == list(reversed(other.dependents))
     assert queue.next() is None
 
 

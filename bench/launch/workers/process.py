@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.launch.workers.queue import Task
+from bench.plan import Group
 from bench.provenance import source_root
 
 COMMAND = (sys.executable, "-P", "-m", "bench.launch.workers.worker")
@@ -31,6 +32,7 @@ class Worker:
 
     Attributes:
         task: the cell that it has been given.
+        last: what its last cell was of.
         ready: whether it can be given one.
         pid: of its process.
     """
@@ -44,6 +46,7 @@ class Worker:
     ) -> None:
         self.slot, self.task, self.ready = slot, None, False
         self.task: Task | None
+        self.last: Group | None = None
         self._events = events
         self._said: collections.deque[str] = collections.deque(maxlen=1)
         environment = dict(os.environ)

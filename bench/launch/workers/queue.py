@@ -1,6 +1,5 @@
-"""Which cell is next: what a finished pretraining has made possible, then the pretraining with the most behind it."""
+"""Which cell is next: a worker's own pretraining and what judges it, the one with the most behind it first."""
 
-import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,8 +22,10 @@ class Task:
 class Queue:
     """Cells that can be computed now.
 
-    The longest chain of a pretraining and what judges it begins first, so that none is left for the end, when
-    the other workers have nothing to do. Among equals the plan's order stands.
+    A worker goes on with what its last cell was of: it holds features that the next probe wants. Then comes the
+    pretraining with the longest chain of what judges it, so that none is left for the end, when the other workers
+    have nothing to do; then what other workers' pretrainings have made possible. Among equals the plan's order
+    stands.
 
     Args:
         seconds: what a cell is expected to take.
@@ -32,19 +33,27 @@ class Queue:
 
     def __init__(self, seconds: Callable[[Cell], float]) -> None:
         self._seconds = seconds
-        self._heap: list[tuple[bool, float, int, Task]] = []
+        self._waiting: list[tuple[float, int, Task]] = []
         self._added = 0
 
     def add(self, task: Task) -> None:
         """A cell can be computed."""
         cells = task.group.cells if task.first else (task.cell,)
-        cost = sum(self._seconds(cell) for cell in cells)
-        heapq.heappush(self._heap, (task.first, -cost, self._added, task))
+        self._waiting.append((-sum(self._seconds(cell) for cell in cells), self._added, task))
         self._added += 1
 
-    def next(self) -> Task | None:
-        """The cell to compute next; None when there is none."""
-        return heapq.heappop(self._heap)[-1] if self._heap else None
+    def next(self, last: Group | None = None) -> Task | None:
+        """The cell to compute next, for a worker whose last one was of that group; None when there is none."""
+        if not self._waiting:
+            return None
+
+        def rank(entry: tuple[float, int, Task]) -> tuple[bool, bool, float, int]:
+            cost, number, task = entry
+            return task.first or task.group is not last, not task.first, cost, number
+
+        chosen = min(self._waiting, key=rank)
+        self._waiting.remove(chosen)
+        return chosen[-1]
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._waiting)

@@ -31,7 +31,7 @@ class Board(Display, Protocol):
 
 
 class SharedRunner:
-    """Runs the cells of a plan on workers: a probe as soon as its pretraining is done, the longest chains first.
+    """Runs the cells of a plan on workers: each takes a pretraining and what judges it, the longest chains first.
 
     Args:
         crew: the workers, set up.
@@ -149,13 +149,13 @@ class SharedRunner:
         for worker in self._crew.workers:
             if not worker.ready or worker.task is not None:
                 continue
-            if (task := self._next()) is None:
+            if (task := self._next(worker.last)) is None:
                 return
-            worker.task = task
+            worker.task, worker.last = task, task.group
             worker.send({"task": messages.of_task(task), "jobs": self._crew.provenance(worker)})
 
-    def _next(self) -> Task | None:
-        while (task := self._queue.next()) is not None:
+    def _next(self, last: Group | None) -> Task | None:
+        while (task := self._queue.next(last)) is not None:
             first = self._summary.outcomes.get(task.group.pretrain.id)
             if task.first or first is None or first.ok:
                 return task
