@@ -112,21 +112,59 @@ static void outer(const float *a, const float *b, float *c, long m, long high, l
   }
 }
 
-// Filters of 16 by 16 channels to [side, side, 16 rows, 16 lanes], by their strides, and back.
-static void read_taps(float *to, const float *g, long side, long down, long right, long row, long lane) {
-  for (long y = 0; y < side; y++) for (long x = 0; x < side; x++, to += 256) {
-    const float *from = g + y * down + x * right;
-    if (row == 1) for (long m = 0; m < 16; m++) for (long i = 0; i < 16; i++) to[i * 16 + m] = from[i + m * lane];
-    else for (long i = 0; i < 16; i++) for (long m = 0; m < 16; m++) to[i * 16 + m] = from[i * row + m * lane];
+#if defined __clang__ || __GNUC__ >= 12
+#define MIXED(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define MIXED(a, b, ...) __builtin_shuffle(a, b, (int __attribute__((vector_size(32)))){__VA_ARGS__})
+#endif
+
+// Eight rows of eight, by their strides, to their columns.
+INLINE void turn(const float *from, long apart, float *to, long wide) {
+  v8 r[8], t[8], u[8];
+  #pragma GCC unroll 8
+  for (long i = 0; i < 8; i++) r[i] = LOAD(from + i * apart);
+  #pragma GCC unroll 4
+  for (long i = 0; i < 8; i += 2) {
+    t[i] = MIXED(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    t[i + 1] = MIXED(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  #pragma GCC unroll 2
+  for (long i = 0; i < 8; i += 4)
+    #pragma GCC unroll 2
+    for (long k = 0; k < 2; k++) {
+      u[i + 2 * k] = MIXED(t[i + k], t[i + k + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+      u[i + 2 * k + 1] = MIXED(t[i + k], t[i + k + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    }
+  #pragma GCC unroll 4
+  for (long i = 0; i < 4; i++) {
+    STORE(to + i * wide) = MIXED(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    STORE(to + (i + 4) * wide) = MIXED(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
   }
 }
 
+// 16 rows of 16 lanes from their strides to others, of which one of each is 1 but for filters as torch has them.
+INLINE void lay(const float *from, long row, long lane, float *to, long to_row, long to_lane) {
+  if (lane == 1 && to_lane == 1) {
+    for (long i = 0; i < 16; i++) for (long m = 0; m < 16; m += 8)
+      STORE(to + i * to_row + m) = LOAD(from + i * row + m);
+  } else if (lane == 1 && to_row == 1) {
+    for (long i = 0; i < 16; i += 8) for (long m = 0; m < 16; m += 8)
+      turn(from + i * row + m, row, to + i + m * to_lane, to_lane);
+  } else if (row == 1 && to_lane == 1) {
+    for (long i = 0; i < 16; i += 8) for (long m = 0; m < 16; m += 8)
+      turn(from + i + m * lane, lane, to + i * to_row + m, to_row);
+  } else for (long i = 0; i < 16; i++) for (long m = 0; m < 16; m++)
+    to[i * to_row + m * to_lane] = from[i * row + m * lane];
+}
+
+// Filters of 16 by 16 channels to [side, side, 16 rows, 16 lanes], by their strides, and back.
+static void read_taps(float *to, const float *g, long side, long down, long right, long row, long lane) {
+  for (long y = 0; y < side; y++) for (long x = 0; x < side; x++, to += 256)
+    lay(g + y * down + x * right, row, lane, to, 16, 1);
+}
 static void write_taps(float *g, const float *from, long side, long down, long right, long row, long lane) {
-  for (long y = 0; y < side; y++) for (long x = 0; x < side; x++, from += 256) {
-    float *to = g + y * down + x * right;
-    if (row == 1) for (long m = 0; m < 16; m++) for (long i = 0; i < 16; i++) to[i + m * lane] = from[i * 16 + m];
-    else for (long i = 0; i < 16; i++) for (long m = 0; m < 16; m++) to[i * row + m * lane] = from[i * 16 + m];
-  }
+  for (long y = 0; y < side; y++) for (long x = 0; x < side; x++, from += 256)
+    lay(from, 16, 1, g + y * down + x * right, row, lane);
 }
 
 // Blocks of high by wide products, each of them the sum over threads, whose own are `side` * `side` planes apart.

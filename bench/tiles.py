@@ -195,3 +195,13 @@ def library() -> ctypes.CDLL:
         NoCompiler: there is none, or it fails.
     """
     return load_library("winograd", source())
+
+
+@functools.cache
+def functions(name: str) -> tuple[Any, Any]:
+    """Of a form of convolutions: how many floats of memory it wants, and what computes it."""
+    size, run = (getattr(library(), f"{word}_{name}") for word in ("memory", "run"))
+    sizes = [ctypes.c_long] * 6
+    size.argtypes, size.restype = sizes, ctypes.c_long
+    run.argtypes, run.restype = [*[ctypes.c_void_p] * 8, ctypes.c_long, *sizes], None
+    return size, run

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from bench.minimal_filters import LANES, TILE
 from bench.plain_tensors import are_plain, fits_layer
 from bench.tile_forms import CONVOLVE, HALVE, HALVE_BY_THREE, Form
-from bench.tiles import library
+from bench.tiles import functions, library
 
 # As many tiles at a time, at least: a filter is read for that many products.
 TILES = 64
@@ -88,7 +88,8 @@ def _run(
     Returns:
         Those three, None for what is not wanted.
     """
-    if torch.empty_like(weight).stride() != weight.stride():
+    dense = weight.is_contiguous() or weight.is_contiguous(memory_format=torch.channels_last)
+    if not dense and torch.empty_like(weight).stride() != weight.stride():
         weight = weight.contiguous()
     images = [None if t is None else t.contiguous(memory_format=torch.channels_last) for t in (small, large)]
     dims = (1, 0, 2, 3) if turned else (0, 1, 2, 3)
@@ -113,15 +114,10 @@ def _run(
     weights = [None if t is None else t.data_ptr() + 4 * last for t in (weight, grad)]
     pointers = [None if t is None else t.data_ptr() for t in (*images, *found[:2])]
     threads = min(torch.get_num_threads(), n)
-    sizes = [ctypes.c_long(v) for v in (h, w, c, k, _at_a_time(form, n, h, w, c, k, threads), threads)]
-    c_code = library()
-    size = getattr(c_code, f"memory_{form.name}")
-    size.restype = ctypes.c_long
+    sizes = (h, w, c, k, _at_a_time(form, n, h, w, c, k, threads), threads)
+    size, run = functions(form.name)
     work, held = _MEMORY.of(4 * size(*sizes))
-    arguments = [ctypes.c_void_p(p) for p in (*pointers, *weights)]
-    getattr(c_code, f"run_{form.name}")(
-        *arguments, (ctypes.c_long * 4)(*strides), ctypes.c_void_p(work), ctypes.c_long(n), *sizes
-    )
+    run(*pointers, *weights, (ctypes.c_long * 4)(*strides), work, n, *sizes)
     del held
     return found
 
