@@ -15,7 +15,7 @@ def _vector(tensor: Tensor) -> Tensor:
 
 
 class DenseSGD(torch.optim.SGD):
-    """`torch.optim.SGD(fused=True)` with momentum: the same state and the same steps.
+    """`torch.optim.SGD(fused=True)` with momentum: the same state and the same steps. No gradient scaler.
 
     Parameters, their gradients and their momentum that do not fill memory alike are left to torch.
     """
@@ -27,6 +27,8 @@ class DenseSGD(torch.optim.SGD):
             return super().step(closure)
         for group in self.param_groups:
             updated = [p for p in group["params"] if p.grad is not None]
+            if not updated:
+                continue
             torch._fused_sgd_(  # pyright: ignore[reportPrivateImportUsage]
                 [_vector(p) for p in updated],
                 [_vector(p.grad) for p in updated],

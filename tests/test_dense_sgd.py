@@ -80,3 +80,10 @@ def test_one_goes_on_with_the_others_state(ways):
     going.load_state_dict(copy.deepcopy(begun.state_dict()))
     for one, other in zip(train(going, 3, layout, first=3), straight, strict=True):
         assert torch.equal(one, other)
+
+
+def test_without_gradients_nothing_is_updated():
+    optimizer = DenseSGD(parameters(torch.channels_last), **SETTINGS)
+    optimizer.step()
+    for p, before in zip(optimizer.param_groups[0]["params"], parameters(torch.channels_last), strict=True):
+        assert torch.equal(p, before)
