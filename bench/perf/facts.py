@@ -117,3 +117,8 @@ def ratios(facts: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], list[flo
         for name, way in row["ways"].items():
             if name != "recomputed":
                 yield (f"{row['freeze']} {name}", "recomputed / way"), way["each_round"]
+    shared = facts.get("probe", {}).get("shared")
+    if shared is not None:
+        points = ", ".join(shared["freezes"])
+        yield (points, "features anew / kept"), shared["features"]["each"]
+        yield (points, "probes anew / kept"), shared["probes"]["each"]

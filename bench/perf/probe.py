@@ -25,6 +25,7 @@ from bench.heads import freeze_index
 from bench.launch.control import RunOptions, Stop
 from bench.memory import release_freed_memory
 from bench.perf.ceiling import clock, convolutions, matmul_flops
+from bench.perf.facts import spread
 from bench.probe import probe
 from bench.probe_speed import choose_probe
 from bench.protocols import ProbeSettings
@@ -59,7 +60,8 @@ class Wish:
         epochs: run; the first also pays for what is computed once.
         of_epochs: of the whole probe that is told of.
         precision: see `bench.speed.choose`.
-        each: also the fast way without each of its switches.
+        each: also the fast way without each of its switches; with several freeze points, also what features that are
+            kept from one to the next save all of them.
     """
 
     data: Dataset
@@ -76,11 +78,31 @@ class Wish:
     each: bool = False
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """Seconds of one probe.
+
+    Attributes:
+        features: until training begins.
+        first: until the first epoch has ended.
+        epoch: of one epoch after it.
+    """
+
+    features: float
+    first: float
+    epoch: float
+
+    def whole(self, epochs: int) -> float:
+        """Of so many epochs."""
+        return self.first + (epochs - 1) * self.epoch
+
+
 class _Attempt:
-    """Keeps nothing but the time at which each epoch ended."""
+    """Keeps nothing but the times at which training began and each epoch ended."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self.dir, self.device = folder, device
+        self.ready = 0.0
         self.ends: list[float] = []
 
     def log(self, row: dict[str, Any]) -> None:
@@ -92,6 +114,7 @@ class _Attempt:
 
     def load_checkpoint(self, accept: Callable[[dict[str, Any]], bool]) -> None:
         del accept
+        self.ready = clock(self.device)
 
     def save_checkpoint(self, tensors: Any, meta: Any) -> None:
         del tensors, meta
@@ -134,7 +157,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
             _time(_config(small, wish.freezes[0], some), some, weights, Path(folder), options, small)
         for freeze in wish.freezes:
             index = freeze_index(backbone, freeze)
-            rounds: list[dict[str, tuple[float, float]]] = []
+            rounds: list[dict[str, _Taken]] = []
             for number in range(wish.pairs):
                 tell(f"{freeze}: round {number + 1} of {wish.pairs}")
                 names = list(ways)[:: 1 if number % 2 else -1]
@@ -145,6 +168,10 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
                 # A table has the plain one first, whichever began.
                 rounds.append({n: taken[n] for n in ways})
             rows.append(_row(wish, freeze, rounds, _flop(backbone, index, data, wish)))
+        shared = None
+        if wish.each and len(wish.freezes) > 1 and fast.shared:
+            ordered = sorted(wish.freezes, key=lambda freeze: freeze_index(backbone, freeze))
+            shared = _shared(wish, ordered, data, weights, replace(plain, probing=fast), tell)
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
     images = torch.randn(128, *data.train.images.shape[1:], device=device)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -165,6 +192,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
             "convolutions_images_per_second": len(images) / taken,
         },
         "rows": rows,
+        **({} if shared is None else {"shared": shared}),
     }
 
 
@@ -188,10 +216,18 @@ def _config(wish: Wish, freeze: str, data: Dataset) -> dict[str, Any]:
 
 
 def _time(
-    config: dict[str, Any], data: Dataset, weights: Path, folder: Path, options: RunOptions, wish: Wish
-) -> tuple[float, float]:
-    """Seconds to the end of the first epoch, and of one epoch after it."""
-    SHELF.items.clear()
+    config: dict[str, Any],
+    data: Dataset,
+    weights: Path,
+    folder: Path,
+    options: RunOptions,
+    wish: Wish,
+    *,
+    kept: bool = False,
+) -> _Taken:
+    """Run one probe; features of earlier ones are forgotten before, unless they are to be kept."""
+    if not kept:
+        SHELF.items.clear()
     release_freed_memory()
     device = torch.device(wish.device)
     attempt = _Attempt(folder, device)
@@ -208,7 +244,39 @@ def _time(
     )
     ends = attempt.ends
     later = [b - a for a, b in itertools.pairwise(ends)]
-    return ends[0] - begun, statistics.median(later) if later else ends[0] - begun
+    first = ends[0] - begun
+    return _Taken(attempt.ready - begun, first, statistics.median(later) if later else first)
+
+
+def _shared(
+    wish: Wish,
+    freezes: Sequence[str],
+    data: Dataset,
+    weights: Path,
+    options: RunOptions,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Probes of one pretraining one after another, the least frozen first: features anew each time, and kept.
+
+    Returns:
+        Ratios of the seconds before training begins and of those of whole probes, one a round.
+    """
+    before, whole = [], []
+    for number in range(wish.pairs):
+        tell(f"features kept from one freeze point to the next: round {number + 1} of {wish.pairs}")
+        taken: dict[bool, list[_Taken]] = {}
+        for kept in (True, False)[:: 1 if number % 2 else -1]:
+            SHELF.items.clear()
+            each = replace(options, probing=replace(options.probing, shared=kept))
+            taken[kept] = [
+                _time(_config(wish, freeze, data), data, weights, weights.parent, each, wish, kept=True)
+                for freeze in freezes
+            ]
+        anew, now = taken[False], taken[True]
+        before.append(sum(t.features for t in anew) / sum(t.features for t in now))
+        whole.append(sum(t.whole(wish.of_epochs) for t in anew) / sum(t.whole(wish.of_epochs) for t in now))
+    SHELF.items.clear()
+    return {"freezes": list(freezes), "features": spread(before), "probes": spread(whole)}
 
 
 def _flop(backbone: Any, index: int, data: Dataset, wish: Wish) -> int:
@@ -226,19 +294,17 @@ def _flop(backbone: Any, index: int, data: Dataset, wish: Wish) -> int:
     return counter.get_total_flops() // 2
 
 
-def _row(
-    wish: Wish, freeze: str, rounds: Sequence[dict[str, tuple[float, float]]], flop: int
-) -> dict[str, Any]:
-    def whole(times: tuple[float, float]) -> float:
-        return times[0] + (wish.of_epochs - 1) * times[1]
+def _row(wish: Wish, freeze: str, rounds: Sequence[dict[str, _Taken]], flop: int) -> dict[str, Any]:
+    def whole(taken: _Taken) -> float:
+        return taken.whole(wish.of_epochs)
 
     batches = -(-min(wish.images, len(wish.data.train.labels)) // 128)
     ways = {}
     for name in rounds[0]:
-        epoch = statistics.median(r[name][1] for r in rounds)
+        epoch = statistics.median(r[name].epoch for r in rounds)
         ways[name] = {
             "seconds": statistics.median(whole(r[name]) for r in rounds),
-            "first_epoch_seconds": statistics.median(r[name][0] for r in rounds),
+            "first_epoch_seconds": statistics.median(r[name].first for r in rounds),
             "epoch_seconds": epoch,
             "ms_a_batch": 1000 * epoch / batches,
             "images_per_second": min(wish.images, len(wish.data.train.labels)) / epoch,

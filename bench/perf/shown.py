@@ -14,6 +14,10 @@ PROFILE_NOTE = (
     "Where a step's time goes, by torch's profiler;\n"
     "what is computed at once with BN (activation, residual sum, max-pool) counts as BN:"
 )
+SHARED_NOTE = (
+    "These probes of one pretraining one after another, without and with features kept for the next one:\n"
+    "the seconds before training begins, and those of the whole probes."
+)
 READING = (
     "FLOP are those of the plain path, forward and backward, whatever a way computes in their place. conv. %: the"
     " time of the step's convolutions alone, back to back in the best layout and precision, as a share of the step's;"
@@ -84,6 +88,8 @@ def _sections(facts: Mapping[str, Any]) -> list[tuple[str, Table]]:
             found.append((PROFILE_NOTE, _profile(part)))
     if "probe" in facts:
         found.append((_probe_words(facts["probe"]), _probe(facts["probe"])))
+        if "shared" in facts["probe"]:
+            found.append((SHARED_NOTE, _shared(facts["probe"]["shared"])))
     return found
 
 
@@ -208,3 +214,9 @@ def _probe(part: Mapping[str, Any]) -> Table:
             )
     header = ["frozen", "features", "seconds", "ms a batch", "images/s", "prod. %", "recomputed / way"]
     return header, rows
+
+
+def _shared(shared: Mapping[str, Any]) -> Table:
+    points = ", ".join(shared["freezes"])
+    rows = [[points, part, _ratio(shared[part])] for part in ("features", "probes")]
+    return ["frozen, in turn", "of", "anew / kept"], rows
