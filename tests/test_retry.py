@@ -1,6 +1,8 @@
 """`bench retry`: what failed or was lost, once more, as it was run before."""
 
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,11 @@ from bench.commands.again import Overrides, plans
 from bench.dispatches import Pack, make_dispatch
 from bench.errors import Diverged
 from bench.launch import local
+from bench.launch.workers import crew
+from bench.records import load_runs
 from bench.status import survey
 from tests.fake_trainer import FakeTrainer
+from tests.fake_worker import COMMAND
 from tests.test_dispatches import FACTS
 
 STUDY = ["-m", "beta-vae,random", "-d", "digits", "-s", "2", "--probes", "conv1", "--preset", "smoke"]
@@ -123,3 +128,39 @@ def test_each_cell_goes_the_way_it_went_before(broken):
     assert not here.slurm
     ((moved, _),) = plans(chosen, known, Overrides(root=Path("/data"))).items()
     assert moved.root == "/data"
+
+
+def handed_to_a_job(results):
+    """Makes a study's failed cell one that a job ran; its id."""
+    (failed,) = (cell for cell in survey(results).cells.values() if cell.state == "failed")
+    facts = {**FACTS, "profile": {"name": "x", "path": None, "tables": {"all": {"mem_gb": 3}}}}
+    dispatch = make_dispatch(results, **facts, packs=[Pack(0, "pretrain", (failed.id,), job="7", name="n")])
+    dispatch.write()
+    return failed.id
+
+
+def test_several_processes_share_what_runs_here(broken, trainer, monkeypatch, capsys):
+    monkeypatch.setattr(crew, "Crew", partial(crew.Crew, command=COMMAND))
+    before = {run.id: len(run.attempts) for run in load_runs(broken)}
+    code, out, err = call(capsys, "retry", "--results", broken, "-j", "2")
+    assert (code, err) == (0, "")
+    assert "2 workers, each with" in out
+    # Computed by the workers, not by this process.
+    assert trainer.calls == []
+    after = {run.id: len(run.attempts) for run in load_runs(broken)}
+    assert Counter(after[id] - before.get(id, 0) for id in after) == {0: 6, 1: 2}
+    assert "nothing to retry: 8 done" in call(capsys, "retry", "--results", broken)[1]
+
+
+def test_jobs_of_slurm_are_not_shared_by_processes_here(broken, monkeypatch, capsys):
+    orders = []
+    monkeypatch.setattr("bench.commands.again._run", lambda order, profile, say: orders.append(order) or 0)
+    handed_to_a_job(broken)
+    words = ("retry", "--results", broken, "--state", "failed")
+    code, _, err = call(capsys, *words, "-j", "2")
+    assert (code, err.count("\n"), orders) == (2, 1, [])
+    assert "-j is for cells that run here, and these run as jobs: --executor local has them run here" in err
+    assert "--jobs-per-gpu is for" in call(capsys, *words, "--jobs-per-gpu", "2")[2]
+    assert call(capsys, *words, "-j", "2", "--executor", "local")[0] == 0
+    assert [order.jobs.number for order in orders] == [2]
+    assert "leave one out" in call(capsys, *words, "-j", "2", "--jobs-per-gpu", "2")[2]

@@ -12,6 +12,7 @@ from bench.commands.words import Voice
 from bench.errors import BenchError, RecordError, UsageError
 from bench.files import read_json
 from bench.launch.slurm.profile import Profile, from_facts, load_profile
+from bench.launch.workers.share import Jobs
 from bench.plan import Cell, Group, Plan, pretraining
 from bench.status import Standing
 
@@ -26,6 +27,7 @@ class Overrides:
         root: folder of the data sets; None is as before.
         steal: take cells whose owner cannot be known.
         exclude: nodes that get none of the jobs.
+        jobs: processes that share the cells that run here; None is this one alone.
     """
 
     executor: str | None = None
@@ -33,6 +35,7 @@ class Overrides:
     root: Path | None = None
     steal: bool = False
     exclude: tuple[str, ...] = ()
+    jobs: Jobs | None = None
 
 
 @dataclass(frozen=True)
@@ -164,13 +167,19 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
     """Run plans each by its way, jobs first; gives the exit code.
 
     Raises:
-        UsageError: nodes are left out and no cell is run by SLURM, or a way cannot be gone.
+        UsageError: nodes are left out and no cell is run by SLURM, processes are to share and all are, or a way
+            cannot be gone.
     """
     for flag, value in (("--exclude-node", overrides.exclude), ("--profile", overrides.profile)):
         if value and not any(way.slurm for way in ways):
             raise UsageError(
                 f"{flag} is for jobs, and these cells run here: --executor slurm sends them to SLURM"
             )
+    if overrides.jobs is not None and all(way.slurm for way in ways):
+        flag = "-j" if overrides.jobs.per_gpu is None else "--jobs-per-gpu"
+        raise UsageError(
+            f"{flag} is for cells that run here, and these run as jobs: --executor local has them run here"
+        )
     profiles = {way: _profile(way, overrides) for way in ways if way.slurm}
     voice, codes = _Collected(say.as_json), [0]
     for way, plan in sorted(ways.items(), key=lambda item: not item[0].slurm):
@@ -188,6 +197,8 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
             weights=dict(way.weights),
             speed=way.speed,
             precision=way.precision,
+            # Several devices are a team of processes already.
+            jobs=None if way.slurm or way.devices > 1 else overrides.jobs,
             devices=Devices(way.devices, way.nodes),
         )
         try:

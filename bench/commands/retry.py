@@ -13,6 +13,8 @@ from bench.commands.options import (
     counted,
     data_option,
     executor_options,
+    jobs_of,
+    jobs_options,
     json_option,
     results_option,
     typed,
@@ -55,6 +57,7 @@ assert set(ALLOWED) <= set(get_args(State))
     is_flag=True,
     help="Also take cells of a machine that cannot be asked whether it still works on them.",
 )
+@jobs_options
 @results_option
 @data_option
 @partial(executor_options, default="as before")
@@ -68,6 +71,7 @@ def command(**given: Any) -> int:
 
     \b
     bench retry
+    bench retry -j 2
     bench retry -m patchvae -s 0 --exclude-node node17
     bench retry --state lost --profile bigmem
     """  # noqa: D301
@@ -103,7 +107,8 @@ def _overrides(given: dict[str, Any]) -> Overrides:
     if profile is not None and typed("profile") and executor == "local":
         raise UsageError("--profile is for jobs and contradicts --executor local: leave one out")
     root = user_path(given["root"]) if typed("root") else None
-    return Overrides(executor, profile, root, given["steal"], tuple(given["nodes"]))
+    jobs = jobs_of({**given, "device": "auto"})
+    return Overrides(executor, profile, root, given["steal"], tuple(given["nodes"]), jobs)
 
 
 def _stealable(cell: Standing) -> bool:
