@@ -5,12 +5,13 @@ import pytest
 
 from bench import feature_store
 from bench.probe_speed import PLAIN_PROBE, ProbeSpeed, choose_probe
+from tests.bf16_units import Bf16Units
 from tests.learning import MemoryAttempt
 from tests.test_probe import probe_config, run, save_weights
 
 WAYS = {
     "fp32": choose_probe("cpu", "auto", "fp32"),
-    # A processor without units for it computes the same bf16, slowly.
+    # On a processor without units for it too, see `tests.bf16_units`.
     "bf16": ProbeSpeed(folded=True, closed_head=True, precision="bf16"),
 }
 
@@ -27,15 +28,17 @@ def test_accuracy_over_five_seeds_is_the_plain_ways(freeze, speed, tmp_path):
     tops = {}
     for name, way in (("plain", PLAIN_PROBE), ("fast", speed)):
         feature_store.SHELF.items.clear()
-        tops[name] = [
-            run(
-                probe_config(freeze, seed=seed, epochs=5, batch_size=128),
-                weights,
-                MemoryAttempt(tmp_path),
-                data,
-                probing=way,
-            )["rules"]["last"]["top1"]
-            for seed in range(5)
-        ]
+        with Bf16Units() as units:
+            tops[name] = [
+                run(
+                    probe_config(freeze, seed=seed, epochs=5, batch_size=128),
+                    weights,
+                    MemoryAttempt(tmp_path),
+                    data,
+                    probing=way,
+                )["rules"]["last"]["top1"]
+                for seed in range(5)
+            ]
+        assert (units.count > 0) is (way.precision == "bf16")
     plain, fast = (np.array(tops[name]) for name in ("plain", "fast"))
     assert abs((fast - plain).mean()) <= 2.776 * plain.std(ddof=1) / 5**0.5

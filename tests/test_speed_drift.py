@@ -5,6 +5,7 @@ import statistics
 import pytest
 
 from bench.speed import Speed, choose
+from tests.bf16_units import Bf16Units
 from tests.learning import MemoryAttempt, noise_data, pretrain_config
 from tests.test_train import run
 
@@ -18,7 +19,7 @@ WAYS = {
     "direct convolutions": Speed(direct=True, keep_memory=True),
     "fused batch norm": Speed(fused_norm=True),
     "flat update": Speed(flat_update=True),
-    # A processor without units for it computes the same bf16, slowly.
+    # On a processor without units for it too, see `tests.bf16_units`.
     "bf16": Speed(precision="bf16"),
 }
 
@@ -35,7 +36,9 @@ def test_after_a_hundred_steps_the_loss_is_that_of_the_plain_way_within_the_nois
     for seed in SEEDS:
         for word, switches in (("plain", Speed()), ("fast", WAYS[way])):
             config = pretrain_config(name, seed=seed, epochs=5, batch_size=16)
-            result = run(config, MemoryAttempt(tmp_path / f"{word}{seed}"), data=data, switches=switches)
+            with Bf16Units() as units:
+                result = run(config, MemoryAttempt(tmp_path / f"{word}{seed}"), data=data, switches=switches)
+            assert (units.count > 0) is (switches.precision == "bf16")
             found[word].append(result["metrics"]["loss"])
     apart = [a - b for a, b in zip(found["fast"], found["plain"], strict=True)]
     spread = statistics.stdev(found["plain"])
