@@ -220,8 +220,22 @@ class Attempt:
             self._resumed_from = path
             self._append_log(f"resumed from {path.parent.name}/{path.name}")
             self.add_provenance(resumed_from=path.parent.name)
+            self._tell_of_other_source(path.parent)
             return tensors, meta
         return None
+
+    def _tell_of_other_source(self, folder: Path) -> None:
+        """Say so where an attempt is gone on from that other code has begun: it may round otherwise."""
+        try:
+            before = read_json(folder / PROVENANCE).get("source_hash")
+        except (FileNotFoundError, RecordError):
+            return
+        ours = self._provenance.get("source_hash")
+        if before and ours and before != ours:
+            self.note(
+                f"goes on from a checkpoint of other code of bench (source {before}, now {ours}): its bits may not be"
+                " those of a run that was not stopped"
+            )
 
     def save_model(self, tensors: "dict[str, Tensor]") -> None:
         """Save model.safetensors: the whole method's weights, which probes and evaluations read."""

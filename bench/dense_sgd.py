@@ -1,7 +1,8 @@
 """torch's fused SGD, given tensors as the memory they are.
 
 The fused update of a CPU goes through memory, but makes a copy of each gradient in channels_last first, which it does
-not read. Given all of a tensor as one vector it makes none, and computes the same bits.
+not read. Given all of a tensor as one vector it makes none, and computes the same bits. Nor does it look at strides:
+a gradient or momentum that lies in another order than its parameter would be added to the wrong entries.
 """
 
 from typing import Any
@@ -14,15 +15,39 @@ def _vector(tensor: Tensor) -> Tensor:
     return tensor.detach().as_strided((tensor.numel(),), (1,))
 
 
-class DenseSGD(torch.optim.SGD):
-    """`torch.optim.SGD(fused=True)` with momentum: the same state and the same steps. No gradient scaler.
+def _order(tensor: Tensor) -> tuple[int, ...]:
+    """Strides, but of dimensions of one entry, which say nothing."""
+    return tuple(stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1)
 
-    Parameters, their gradients and their momentum that do not fill memory alike are left to torch.
+
+def _is_dense(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() or (
+        tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    )
+
+
+def _laid_as(parameter: Tensor, other: Tensor) -> Tensor:
+    """Entries of a tensor in the order of memory that a parameter's have."""
+    if other.stride() == parameter.stride() or _order(other) == _order(parameter):
+        return other
+    return torch.empty_like(parameter).copy_(other)
+
+
+class DenseSGD(torch.optim.SGD):
+    """`torch.optim.SGD(fused=True)` with momentum: the same state and the same steps.
+
+    Where one is not given this way (the first step, which makes the momentum; a gradient scaler; a group that is not
+    fused, has no momentum, or is elsewhere than on the CPU) torch's is taken. Gradients and momentum in another order
+    of memory than their parameter are laid as it is first; a parameter that does not fill its memory has its group
+    updated in torch's loop.
     """
 
     def step(self, closure: Any = None) -> Any:
         """Update every parameter; see `torch.optim.SGD.step`."""
-        ready = closure is None and all(self._is_ready(group) for group in self.param_groups)
+        for group in self.param_groups:
+            self._lay(group)
+        scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
+        ready = closure is None and not scaled and all(self._is_ready(group) for group in self.param_groups)
         if not ready:
             return super().step(closure)
         for group in self.param_groups:
@@ -43,16 +68,25 @@ class DenseSGD(torch.optim.SGD):
             )
         return None
 
-    def _is_ready(self, group: dict[str, Any]) -> bool:
-        """Whether the momentum is there, which torch's first step makes, and all lies alike."""
-        if not group["fused"] or not group["momentum"]:
-            return False
+    def _lay(self, group: dict[str, Any]) -> None:
+        """Have what a fused update goes through in the same order of memory."""
+        if not group["fused"]:
+            return
         for p in group["params"]:
             if p.grad is None:
                 continue
-            momentum = self.state[p].get("momentum_buffer")
-            dense = p.is_contiguous() or (p.dim() == 4 and p.is_contiguous(memory_format=torch.channels_last))
-            alike = momentum is not None and p.stride() == p.grad.stride() == momentum.stride()
-            if not p.is_cpu or not dense or not alike:
-                return False
-        return True
+            if not _is_dense(p):
+                group["fused"] = False
+                return
+            p.grad = _laid_as(p, p.grad)
+            if (momentum := self.state[p].get("momentum_buffer")) is not None:
+                self.state[p]["momentum_buffer"] = _laid_as(p, momentum)
+
+    def _is_ready(self, group: dict[str, Any]) -> bool:
+        """Whether the momentum is there, which torch's first step makes."""
+        updated = [p for p in group["params"] if p.grad is not None]
+        return bool(
+            group["fused"]
+            and group["momentum"]
+            and all(p.is_cpu and self.state[p].get("momentum_buffer") is not None for p in updated)
+        )

@@ -45,8 +45,8 @@ class KeepBits:
 
     def __init__(self, dropout: float, in_c: bool = False) -> None:
         self.library = library() if in_c else None
-        # uniform >= dropout, of a number with 24 bits.
-        self.least = int(np.ceil(dropout * (1 << BITS)))
+        # uniform >= dropout, of a number with 24 bits; torch compares floats.
+        self.least = int(np.ceil(float(np.float32(dropout)) * (1 << BITS)))
         self.twister = np.random.MT19937(0)
         self.state = np.random.RandomState(self.twister)
 

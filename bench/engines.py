@@ -5,6 +5,7 @@ every faster one is held against.
 """
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -43,6 +44,7 @@ class PlainEngine:
 
     def __init__(self, method: Method, confined: bool = False) -> None:
         self.method, self.confined = method, confined
+        self._of_others: dict[str, bool] = {}
         self.parameters: dict[str, Tensor] = dict(method.named_parameters())
         self.buffers: dict[str, Tensor] = dict(method.named_buffers())
 
@@ -52,6 +54,18 @@ class PlainEngine:
         """Scalars."""
         with confined_to(self, phase) if self.confined else contextlib.nullcontext():
             return self.method(phase.loss, batch, noise, schedule)
+
+    def is_of_others(
+        self, phase: Phase, batch: Batch, noise: Mapping[str, Tensor], schedule: Mapping[str, Tensor]
+    ) -> bool:
+        """Whether a loss wants no gradient because the phase updates nothing of what is in it, and not by mistake.
+
+        It is computed once more, by a copy of the method whose parameters all want one; asked once a phase.
+        """
+        if phase.loss not in self._of_others:
+            losses = copy.deepcopy(self.method)(phase.loss, batch, noise, schedule)
+            self._of_others[phase.loss] = losses["loss"].requires_grad
+        return self._of_others[phase.loss]
 
 
 class StackedEngine:
@@ -153,11 +167,12 @@ def train_step(
         parameters = [engine.parameters[name] for name in names]
         # A mean over this rank's images, by what it weighs in the mean over the batch.
         loss = losses["loss"].sum() if share is None else losses["loss"] * share.weight
-        if loss.requires_grad:
-            grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-        else:
-            # Nothing that the phase updates is in it: its gradient is zero, as where it hangs on something else.
+        confined = isinstance(engine, PlainEngine) and engine.confined
+        if not loss.requires_grad and confined and engine.is_of_others(phase, batch, noise, schedule):
+            # Its gradient is zero, as it is where all parameters want one.
             grads = tuple(torch.zeros_like(p) for p in parameters)
+        else:
+            grads = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         if share is not None:
             grads, losses = share.means(grads, losses)
         if not phase.keep_grad:

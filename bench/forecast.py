@@ -17,10 +17,10 @@ from bench.launch.workers.queue import Queue, Task
 from bench.launch.workers.share import Jobs, Machine, num_workers, threads_each
 from bench.micro.asking import Answer, ask
 from bench.micro.kept import Place, keep, kept, place
-from bench.plan import Cell, Plan
+from bench.plan import Cell, Group, Plan
 from bench.probe_speed import choose_probe
 from bench.records import Run
-from bench.speed import choose, without_c
+from bench.speed import changing_bits, choose, without_c
 
 # Until a process has imported what cells need, where that was not measured.
 START_SECONDS = 5.0
@@ -110,8 +110,9 @@ def computed_alike(way: Way, kind: DeviceKind) -> Callable[[Run], bool]:
         if run.config["kind"] == "evaluate":
             return True
         wished = pretrain if run.config["kind"] == "pretrain" else probe
-        # Without a compiler those are off, whatever was wished.
-        return told.get("speed") in (wished.as_json(), without_c(wished).as_json())
+        # Without a compiler those in C are off, whatever was wished.
+        wishes = [changing_bits(one.as_json()) for one in (wished, without_c(wished))]
+        return changing_bits(told.get("speed") or {}) in wishes
 
     return alike
 
@@ -219,14 +220,17 @@ def makespan(plan: Plan, todo: Iterable[Cell], seconds: Callable[[Cell], float],
             queue.add(Task(group, group.pretrain))
         else:
             follow(group)
-    now, idle, number = 0.0, workers, 0
+    now, number = 0.0, 0
+    # What the last cell of each worker that has none was of.
+    idle: list[Group | None] = [None] * workers
     running: list[tuple[float, int, Task]] = []
     while len(queue) or running:
-        while idle and (task := queue.next()) is not None:
+        while idle and (task := queue.next(idle[-1])) is not None:
+            idle.pop()
             heapq.heappush(running, (now + seconds(task.cell), number, task))
-            number, idle = number + 1, idle - 1
+            number += 1
         now, _, done = heapq.heappop(running)
-        idle += 1
+        idle.append(done.group)
         if done.first:
             follow(done.group)
     return now

@@ -25,6 +25,8 @@ PRECISIONS: tuple[str, ...] = get_args(PrecisionWish)
 # the order in which they replace: where a map does not suit `winograd`, it leaves a layer as `direct` has it.
 IN_C = ("direct", "winograd", "fused_norm", "twister")
 Switches = TypeVar("Switches", bound="DataclassInstance")
+# Switches, here and there, on which no bit depends.
+BITLESS = ("keep_memory", "shared", "twister")
 
 # Of NVIDIA's devices, those from this one on multiply bf16 in tensor cores.
 BF16_CAPABILITY = (8, 0)
@@ -38,6 +40,14 @@ def in_c(switches: Any) -> list[str]:
 def without_c(switches: Switches) -> Switches:
     """The same with those off that call C of our own."""
     return replace(switches, **dict.fromkeys(in_c(switches), False))
+
+
+def changing_bits(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what a provenance says of switches, those on which bits depend and that are on.
+
+    What an earlier version did not have it did not do.
+    """
+    return {name: value for name, value in row.items() if name not in BITLESS and value is not False}
 
 
 @dataclass(frozen=True)

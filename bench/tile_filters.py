@@ -88,10 +88,10 @@ static void images_{name}(const job *j) {{
   }}
 }}
 
-// Floats of memory that are wanted.
-long memory_{name}(long h, long w, long c, long k, long count, long threads) {{
+// Floats of memory that are wanted: filters, products where the weight's gradient is, then each thread's panels.
+long memory_{name}(long h, long w, long c, long k, long count, long threads, long to_weight) {{
   const long rows = count * (h / 4) * (w / 4) | 1, both = {s} * {s} * apart({count} * c * k);
-  return both + threads * (both + {s} * {s} * (apart(rows * c) + apart(rows * {count} * k)) + k);
+  return both + threads * (to_weight * both + {s} * {s} * (apart(rows * c) + apart(rows * {count} * k)) + k);
 }}
 
 // From `small` to `to_large`, or from `large` to `to_small`; and from both to the gradient of the weight.
@@ -100,7 +100,7 @@ void run_{name}(const float *small, const float *large, float *to_small, float *
                 long count, long threads) {{
   const long both = {s} * {s} * apart({count} * c * k);
   job j = {{small, large, to_small, to_large, weight, dweight, strides, memory, memory + both,
-            memory + (1 + threads) * both, n, h, w, c, k, count, threads, 0}};
+            memory + (1 + !!dweight * threads) * both, n, h, w, c, k, count, threads, 0}};
   if (to_small || to_large) on_all(filters_{name}, &j);
   on_all(images_{name}, &j);
   if (dweight) on_all(weights_{name}, &j);

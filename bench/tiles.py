@@ -199,9 +199,9 @@ def library() -> ctypes.CDLL:
 
 @functools.cache
 def functions(name: str) -> tuple[Any, Any]:
-    """Of a form of convolutions: how many floats of memory it wants, and what computes it."""
+    """Of a form of convolutions: how many floats of memory it wants, with a weight's gradient or not, and the way."""
     size, run = (getattr(library(), f"{word}_{name}") for word in ("memory", "run"))
     sizes = [ctypes.c_long] * 6
-    size.argtypes, size.restype = sizes, ctypes.c_long
+    size.argtypes, size.restype = [*sizes, ctypes.c_long], ctypes.c_long
     run.argtypes, run.restype = [*[ctypes.c_void_p] * 8, ctypes.c_long, *sizes], None
     return size, run

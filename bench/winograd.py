@@ -116,7 +116,7 @@ def _run(
     threads = min(torch.get_num_threads(), n)
     sizes = (h, w, c, k, _at_a_time(form, n, h, w, c, k, threads), threads)
     size, run = functions(form.name)
-    work, held = _MEMORY.of(4 * size(*sizes))
+    work, held = _MEMORY.of(4 * size(*sizes, to_weight))
     run(*pointers, *weights, (ctypes.c_long * 4)(*strides), work, n, *sizes)
     del held
     return found
@@ -243,9 +243,13 @@ def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
         return functools.partial(_convolve, layer)
     if type(layer) is nn.Conv2d and shape in (((3, 3), (2, 2), (1, 1)), ((4, 4), (2, 2), (1, 1))):
         earlier: Any = layer.forward
-        # Replaced once more, it has what it had before as its way out.
-        ours = isinstance(earlier, functools.partial) and earlier.func is _stride
-        return earlier if ours else functools.partial(_stride, layer, earlier)
+        if isinstance(earlier, functools.partial) and earlier.func is _stride:
+            if earlier.args[0] is layer:
+                # Replaced once more, it has what it had before as its way out.
+                return earlier
+            # A shallow copy, which still has what the other is computed by.
+            earlier = functools.partial(nn.Conv2d.forward, layer)
+        return functools.partial(_stride, layer, earlier)
     if type(layer) is nn.ConvTranspose2d and shape == ((4, 4), (2, 2), (1, 1)):
         return functools.partial(_upsample, layer)
     return None

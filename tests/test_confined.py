@@ -104,3 +104,23 @@ def test_a_loss_of_nothing_that_its_phase_updates_has_a_gradient_of_zero(monkeyp
         assert all(torch.equal(p, before[n]) for n, p in method.named_parameters())
         steps.append(losses["loss"])
     assert torch.equal(*steps)
+
+
+@pytest.mark.parametrize("confined", [False, True])
+def test_a_loss_that_hangs_on_no_parameter_at_all_is_an_error(confined, monkeypatch):
+    method = make_method("beta-vae-gan")
+    monkeypatch.setattr(method, "forward", lambda *_: {"loss": torch.ones(())})
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        _step(method, confined)
+
+
+def test_whether_a_loss_is_of_others_is_asked_once_and_changes_nothing(monkeypatch):
+    method = make_method("beta-vae-gan")
+    adversary, copies = method.get_submodule("discriminator"), []
+    monkeypatch.setattr(method, "forward", functools.partial(_of_adversary, adversary))
+    monkeypatch.setattr(method, "phases", (method.phases[1],))
+    monkeypatch.setattr("bench.engines.copy.deepcopy", lambda x: copies.append(x) or copy.copy(x))
+    engine = PlainEngine(method, True)
+    for _ in range(3):
+        assert engine.is_of_others(method.phases[0], None, {}, {})
+    assert len(copies) == 1

@@ -57,17 +57,59 @@ def test_torch_is_asked_for_the_first_step_which_makes_the_momentum(monkeypatch)
     assert len(taken) == 1
 
 
-@pytest.mark.parametrize("unlike", ["no momentum", "not fused", "gradients in another layout"])
+@pytest.mark.parametrize("unlike", [{"momentum": 0.0}, {"fused": False}], ids=str)
 def test_what_is_unlike_is_left_to_torch(unlike, monkeypatch):
-    given = dict(SETTINGS)
-    if unlike == "no momentum":
-        given["momentum"] = 0.0
-    if unlike == "not fused":
-        given["fused"] = False
-    layout = torch.contiguous_format if unlike == "gradients in another layout" else torch.channels_last
+    layout = torch.channels_last
     taken = torchs_own_steps(monkeypatch)
-    train(DenseSGD(parameters(torch.channels_last), **given), 3, layout)
+    train(DenseSGD(parameters(layout), **SETTINGS | unlike), 3, layout)
     assert len(taken) == 3
+
+
+def test_a_gradient_scaler_has_torchs_steps(monkeypatch):
+    optimizer = DenseSGD(parameters(torch.channels_last), **SETTINGS)
+    train(optimizer, 2, torch.channels_last)
+    taken = torchs_own_steps(monkeypatch)
+    before = [p.detach().clone() for p in optimizer.param_groups[0]["params"]]
+    # As `torch.amp.GradScaler` says that a gradient is infinite: nothing is updated.
+    optimizer.grad_scale, optimizer.found_inf = torch.ones(()), torch.ones(())
+    after = train(optimizer, 1, torch.channels_last, first=2)
+    assert len(taken) == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("of", ["gradients", "momentum", "neither"])
+def test_what_lies_in_another_order_is_added_to_the_right_entries(of, monkeypatch):
+    """Torch's fused update, which goes through memory whatever the strides, would not."""
+    last, first = torch.channels_last, torch.contiguous_format
+    optimizer = DenseSGD(parameters(last), **SETTINGS)
+    loop = torch.optim.SGD(parameters(last), **SETTINGS | {"fused": False, "foreach": False})
+    for one in (optimizer, loop):
+        train(one, 2, last)
+    if of == "momentum":
+        for state in optimizer.state.values():
+            buffer = state["momentum_buffer"]
+            state["momentum_buffer"] = buffer.contiguous()
+    taken = torchs_own_steps(monkeypatch)
+    ours = train(optimizer, 3, first if of == "gradients" else last, first=2)
+    assert len(taken) == 0
+    for p, other in zip(ours, train(loop, 3, last, first=2), strict=True):
+        assert torch.allclose(p, other, rtol=1e-5, atol=1e-6)
+        assert optimizer.state[p]["momentum_buffer"].stride() == p.stride()
+
+
+def test_a_parameter_of_part_of_its_memory_is_updated_in_torchs_loop():
+    whole = torch.arange(40.0).view(4, 10)
+    parts = [torch.nn.Parameter(tensor[:, ::2]) for tensor in (whole.clone(), whole.clone())]
+    assert not any(p.is_contiguous() for p in parts)
+    optimizers = [
+        DenseSGD([parts[0]], **SETTINGS),
+        torch.optim.SGD([parts[1]], **SETTINGS | {"fused": False}),
+    ]
+    for p, optimizer in zip(parts, optimizers, strict=True):
+        for _ in range(3):
+            p.grad = torch.ones(4, 5)
+            optimizer.step()
+    assert torch.equal(*parts)
 
 
 @pytest.mark.parametrize("ways", [(DenseSGD, torch.optim.SGD), (torch.optim.SGD, DenseSGD)], ids=str)

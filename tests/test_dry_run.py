@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,12 +13,14 @@ from bench.attempts import Attempt
 from bench.cli import main
 from bench.estimate import make_estimator
 from bench.forecast import Way, makespan, measure, parse_price
+from bench.launch.device import processor_name
 from bench.micro.asking import Answer, ask
 from bench.micro.kept import keep, kept, place
 from bench.micro.measurement import Measurement, Parts
 from bench.plan import Selection, make_plan
+from bench.probe_speed import choose_probe
 from bench.records import open_results
-from bench.speed import choose
+from bench.speed import choose, without_c
 
 LINE = ("run", "-m", "beta-vae", "-d", "digits", "-s", "1", "--probes", "conv1", "--evaluate", "features")
 STEP = 0.25
@@ -209,6 +212,28 @@ def test_workers_take_the_longest_chain_first_and_a_probe_after_its_pretraining(
     assert makespan(plan, todo, of, 2) == 6.0
     assert makespan(plan, todo, of, 9) == 5.0
     assert makespan(plan, [c for c in todo if c.kind == "probe"], of, 1) == 4.0
+    # Who has done a pretraining goes on with its probe, before others' pretrainings: the beta-VAE's until 11, beside
+    # BiGAN's 0-5 and 5-6 and then PatchVAE's 6-11 and 11-12.
+    seconds.update({"beta-vae": (1.0, 10.0), "bigan": (5.0, 1.0), "patchvae": (5.0, 1.0)})
+    assert makespan(plan, todo, of, 2) == 12.0
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "probe"])
+def test_a_finished_cell_tells_of_those_computed_with_the_same_switches_that_change_bits(kind):
+    way = Way("cpu")
+    made = (choose if kind == "pretrain" else choose_probe)("cpu")
+
+    def alike(speed):
+        provenance = {"speed": speed, "device": processor_name()}
+        run = SimpleNamespace(config={"kind": kind}, provenance=provenance)
+        return forecast.computed_alike(way, "cpu")(run)
+
+    assert alike(made.as_json())
+    assert alike(without_c(made).as_json())
+    # Of before there was such a switch, on which no bit depends.
+    assert alike({k: v for k, v in made.as_json().items() if k not in ("twister", "keep_memory")})
+    assert not alike({k: v for k, v in made.as_json().items() if k != "winograd"})
+    assert not alike(None)
 
 
 @pytest.mark.parametrize(

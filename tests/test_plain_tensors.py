@@ -27,7 +27,8 @@ CONVOLUTIONS = {
     "3x3": (lambda bias: nn.Conv2d(32, 16, 3, 1, 1, bias=bias), replace_convolutions),
     "4x4 of stride 2": (lambda bias: nn.Conv2d(32, 16, 4, 2, 1, bias=bias), replace_convolutions),
     "transposed": (lambda bias: nn.ConvTranspose2d(32, 16, 4, 2, 1, bias=bias), replace_convolutions),
-    "3x3 of stride 2": (lambda bias: nn.Conv2d(32, 16, 3, 2, 1, bias=bias), replace_direct),
+    "3x3 of stride 2": (lambda bias: nn.Conv2d(32, 16, 3, 2, 1, bias=bias), replace_convolutions),
+    "3x3 of stride 2, direct": (lambda bias: nn.Conv2d(32, 16, 3, 2, 1, bias=bias), replace_direct),
     "transposed to 3": (lambda bias: nn.ConvTranspose2d(32, 3, 4, 2, 1, bias=bias), replace_direct),
 }
 NORM = {"norm": (lambda _: nn.BatchNorm2d(32), fuse_norms)}

@@ -5,6 +5,7 @@ import pytest
 
 from bench import feature_store
 from bench.probe_speed import PLAIN_PROBE, ProbeSpeed, choose_probe
+from bench.speed import in_c
 from tests.bf16_units import Bf16Units
 from tests.learning import MemoryAttempt
 from tests.test_probe import probe_config, run, save_weights
@@ -19,8 +20,10 @@ WAYS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("speed", WAYS.values(), ids=WAYS)
 @pytest.mark.parametrize("freeze", ["conv1-5", "conv1-3", "conv1"])
-def test_accuracy_over_five_seeds_is_the_plain_ways(freeze, speed, tmp_path):
+def test_accuracy_over_five_seeds_is_the_plain_ways(freeze, speed, tmp_path, request):
     """The mean difference of pairs lies within the 95 % interval of the plain way's seeds."""
+    if in_c(speed):
+        request.getfixturevalue("compiled")
     from bench.data import registry
 
     data = registry.load("digits", None, False)

@@ -78,6 +78,14 @@ def test_a_map_of_four_by_four_takes_a_quarter_of_the_products_and_loses_a_digit
     assert error < 3e-6
 
 
+@pytest.mark.parametrize("dropout", [0.1, 0.3, 0.45, 0.5, 0.65, 0.7, 0.75, 0.9, 0.95])
+def test_the_first_number_that_dropout_keeps_is_torchs(dropout):
+    """Of the 2^24 that there are; a uniform number is one in so many of them, which no small mask sees."""
+    least = KeepBits(dropout).least
+    around = torch.arange(least - 2, least + 3, dtype=torch.float32) * 2.0**-24
+    assert (around >= dropout).tolist() == [False, False, True, True, True]
+
+
 @pytest.mark.parametrize("in_c", [False, True])
 @pytest.mark.parametrize("dropout", [0.5, 0.25, 0.1])
 def test_dropout_keeps_what_the_stream_says(dropout, in_c, compiled):
@@ -210,6 +218,15 @@ def test_a_fast_probe_tells_what_the_plain_one_tells(settings, weights, tmp_path
         for key in ("train_loss", "test_loss"):
             assert ours[key] == pytest.approx(theirs[key], abs=5e-4), key
     assert fast["rules"].keys() == plain["rules"].keys()
+
+
+def test_all_but_the_first_update_are_given_tensors_as_memory(weights, tmp_path, monkeypatch):
+    """None is left to torch, which would copy gradients: only the first, which makes the momentum."""
+    torchs, taken = torch.optim.SGD.step, []
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure=None: taken.append(1) or torchs(self))
+    config = probe_config("conv1", epochs=2, batch_size=20)
+    run(config, weights, MemoryAttempt(tmp_path), probing=FAST)
+    assert len(taken) == 1
 
 
 def test_the_references_batch_statistics_are_left_as_they_are(weights, tmp_path):

@@ -141,6 +141,19 @@ def test_metrics_are_as_they_were_when_the_checkpoint_was_taken(results):
     assert attempt(results)[0].load_checkpoint() is not None
 
 
+@pytest.mark.parametrize("before", ["aaaa", "bbbb", None])
+def test_other_code_that_goes_on_from_a_checkpoint_is_told_of(results, before):
+    """It may round otherwise under the same switches, and nobody else would say so."""
+    first, _ = attempt(results, provenance={"source_hash": before})
+    first.save_checkpoint({"x": torch.ones(3)}, {})
+    second, notes = attempt(results, provenance={"source_hash": "bbbb"})
+    assert second.load_checkpoint() is not None
+    said = "goes on from a checkpoint of other code of bench (source aaaa, now bbbb)"
+    assert [note.startswith(said) for note in notes] == [True] * (before == "aaaa")
+    (first.dir / "provenance.json").unlink()
+    assert attempt(results, provenance={"source_hash": "cccc"})[0].load_checkpoint() is not None
+
+
 def test_a_kill_between_the_two_renames_loses_nothing(results):
     one, _ = attempt(results)
     one.save_checkpoint({"x": torch.ones(1)}, {"step": 1})

@@ -103,6 +103,19 @@ def test_replaced_once_more_a_layer_is_as_it_was(called):
     assert called == ["winograd", "direct"]
 
 
+@pytest.mark.parametrize("sides", [(8, 8), (6, 8)])
+def test_a_shallow_copy_that_is_replaced_too_computes_with_weights_of_its_own(sides):
+    layer = made(bias=True)
+    replace_direct(layer)
+    replace_convolutions(layer)
+    other = copy.copy(layer)
+    # Its own parameters, and the forward of what it is a copy of.
+    other._parameters = {name: nn.Parameter(p.detach() + 1) for name, p in layer._parameters.items()}
+    replace_convolutions(other)
+    image = torch.randn(2, 32, *sides)
+    torch.testing.assert_close(other(image), nn.Conv2d.forward(other, image), rtol=1e-5, atol=1e-4)
+
+
 def test_a_copy_computes_with_weights_of_its_own():
     layer = made(bias=True)
     replace_direct(layer)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench import winograd
+from bench import tiles, winograd
 from bench.perf.layers import measure
 from bench.winograd import replace_convolutions
 
@@ -37,6 +37,16 @@ def test_memory_is_kept_for_the_next_call_and_grows_as_it_must(memory):
     fast(nn.Conv2d(64, 64, 3, 1, 1))(torch.randn(2, 64, 8, 8))
     assert memory.size > size
     assert not address % 64
+
+
+@pytest.mark.parametrize("form", ["three", "two", "mixed"])
+def test_products_have_memory_only_where_a_weights_gradient_is_wanted(form):
+    size, _ = tiles.functions(form)
+    for threads in (1, 2):
+        forward, whole = (size(8, 8, 64, 32, 2, threads, wanted) for wanted in (0, 1))
+        points, parts = {"three": (6, 1), "two": (5, 4), "mixed": (5, 4)}[form]
+        products = points**2 * parts * 64 * 32
+        assert threads * products <= whole - forward < threads * (products + points**2 * 1040)
 
 
 def test_memory_past_the_bound_is_given_back(memory, monkeypatch):

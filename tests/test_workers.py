@@ -1,5 +1,6 @@
 """Cells shared by several processes of this machine: each once, and none lost with a process."""
 
+import itertools
 import json
 import os
 import signal
@@ -72,6 +73,15 @@ def test_every_cell_is_computed_once_and_again_only_when_forced(results):
 
     assert len(Shared(PLAN, results, force=True).run().of("done")) == len(PLAN)
     assert attempts(results) == {cell.id: 2 + (cell is probe) for cell in PLAN.cells}
+
+
+def test_a_worker_goes_on_with_what_its_last_cell_was_of(results):
+    shared = Shared(LONGER, results, 1)
+    assert shared.run().exit_code == 0
+    group_of = {cell.label: number for number, group in enumerate(LONGER.groups) for cell in group.cells}
+    seen = [group_of[label] for label in shared.board.begun]
+    assert len(LONGER.groups) > 1
+    assert len(list(itertools.groupby(seen))) == len(LONGER.groups)
 
 
 def test_the_longest_chain_begins_first_and_who_did_a_pretraining_goes_on_with_what_judges_it():
