@@ -225,17 +225,24 @@ class Attempt:
         return None
 
     def _tell_of_other_source(self, folder: Path) -> None:
-        """Say so where an attempt is gone on from that other code has begun: it may round otherwise."""
+        """Write down of which other code the steps are that this attempt goes on from: it may have rounded otherwise.
+
+        In the log and the provenance alone: most changes of the code change no number.
+        """
         try:
-            before = read_json(folder / PROVENANCE).get("source_hash")
+            before = read_json(folder / PROVENANCE)
         except (FileNotFoundError, RecordError):
             return
-        ours = self._provenance.get("source_hash")
-        if before and ours and before != ours:
-            self.note(
-                f"goes on from a checkpoint of other code of bench (source {before}, now {ours}): its bits may not be"
-                " those of a run that was not stopped"
-            )
+        ours = _sources(self._provenance)
+        told = [*before.get("other_sources", []), _sources(before)]
+        others = [facts for i, facts in enumerate(told) if facts and facts != ours and facts not in told[:i]]
+        if not others or self._provenance.get("other_sources") == others:
+            return
+        self.add_provenance(other_sources=others)
+        self._append_log(
+            f"earlier steps are of other code ({'; '.join(map(_words, others))}; now {_words(ours)}): bits may not"
+            " be those of a run that was not stopped"
+        )
 
     def save_model(self, tensors: "dict[str, Tensor]") -> None:
         """Save model.safetensors: the whole method's weights, which probes and evaluations read."""
@@ -310,3 +317,15 @@ class Attempt:
                 problems.append(problem)
         if problems:
             self._on_note(f"{self.dir} {else_say}: {problems[0]}")
+
+
+def _sources(provenance: dict[str, Any]) -> dict[str, str]:
+    """What code computes, by package: hashes of this project's and of those whose methods and data sets it has."""
+    plugins = provenance.get("plugins") or {}
+    found = {"bench": provenance.get("source_hash")}
+    found |= {name: facts.get("source_hash") for name, facts in sorted(plugins.items())}
+    return {name: text for name, text in found.items() if text}
+
+
+def _words(sources: dict[str, str]) -> str:
+    return ", ".join(f"{name} {text}" for name, text in sources.items())

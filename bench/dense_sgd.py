@@ -38,18 +38,22 @@ class DenseSGD(torch.optim.SGD):
 
     Where one is not given this way (the first step, which makes the momentum; a gradient scaler; a group that is not
     fused, has no momentum, or is elsewhere than on the CPU) torch's is taken. Gradients and momentum in another order
-    of memory than their parameter are laid as it is first; a parameter that does not fill its memory has its group
-    updated in torch's loop.
+    of memory than their parameter are laid as it is first; a group with a parameter that does not fill its memory, in
+    the order of its dimensions or of channels_last, is no longer fused.
     """
 
     def step(self, closure: Any = None) -> Any:
         """Update every parameter; see `torch.optim.SGD.step`."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             self._lay(group)
         scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None
-        ready = closure is None and not scaled and all(self._is_ready(group) for group in self.param_groups)
-        if not ready:
-            return super().step(closure)
+        if scaled or not all(self._is_ready(group) for group in self.param_groups):
+            super().step()
+            return loss
         for group in self.param_groups:
             updated = [p for p in group["params"] if p.grad is not None]
             if not updated:
@@ -66,7 +70,7 @@ class DenseSGD(torch.optim.SGD):
                 maximize=group["maximize"],
                 is_first_step=False,
             )
-        return None
+        return loss
 
     def _lay(self, group: dict[str, Any]) -> None:
         """Have what a fused update goes through in the same order of memory."""

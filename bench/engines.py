@@ -5,7 +5,6 @@ every faster one is held against.
 """
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -60,10 +59,14 @@ class PlainEngine:
     ) -> bool:
         """Whether a loss wants no gradient because the phase updates nothing of what is in it, and not by mistake.
 
-        It is computed once more, by a copy of the method whose parameters all want one; asked once a phase.
+        It is computed once more with parameters that all want one, and with copies of all buffers; once a phase.
         """
         if phase.loss not in self._of_others:
-            losses = copy.deepcopy(self.method)(phase.loss, batch, noise, schedule)
+            state = {
+                n: p.detach().clone().requires_grad_(p.requires_grad) for n, p in self.parameters.items()
+            }
+            state |= {name: buffer.clone() for name, buffer in self.buffers.items()}
+            losses = functional_call(self.method, state, (phase.loss, batch, noise, schedule), strict=True)
             self._of_others[phase.loss] = losses["loss"].requires_grad
         return self._of_others[phase.loss]
 
@@ -137,6 +140,21 @@ def draw(
     return draws
 
 
+def _is_of_others(
+    engine: Engine,
+    phase: Phase,
+    batch: Batch,
+    noise: Mapping[str, Tensor],
+    schedule: Mapping[str, Tensor],
+) -> bool:
+    """See `PlainEngine.is_of_others`; of no engine whose parameters all want a gradient."""
+    inner = getattr(engine, "inner", engine)
+    # What is compiled is confined, too.
+    if not isinstance(inner, PlainEngine) or not (inner.confined or inner is not engine):
+        return False
+    return inner.is_of_others(phase, batch, noise, schedule)
+
+
 def train_step(
     engine: Engine,
     optimizer: torch.optim.Optimizer | FlatAdam,
@@ -167,8 +185,7 @@ def train_step(
         parameters = [engine.parameters[name] for name in names]
         # A mean over this rank's images, by what it weighs in the mean over the batch.
         loss = losses["loss"].sum() if share is None else losses["loss"] * share.weight
-        confined = isinstance(engine, PlainEngine) and engine.confined
-        if not loss.requires_grad and confined and engine.is_of_others(phase, batch, noise, schedule):
+        if not loss.requires_grad and _is_of_others(engine, phase, batch, noise, schedule):
             # Its gradient is zero, as it is where all parameters want one.
             grads = tuple(torch.zeros_like(p) for p in parameters)
         else:

@@ -206,7 +206,10 @@ def _wanted(estimator: Estimator, todo: list[Cell]) -> list[dict[str, Any]]:
 
 
 def makespan(plan: Plan, todo: Iterable[Cell], seconds: Callable[[Cell], float], workers: int) -> float:
-    """Seconds until workers that do not slow one another have computed all, as `SharedRunner` hands it out."""
+    """Seconds until workers that do not slow one another have computed all, in the order of `SharedRunner`.
+
+    It expects what these seconds are: where it knows less than was measured here, it may hand out in another order.
+    """
     ids = {cell.id for cell in todo}
     queue = Queue(lambda cell: seconds(cell) if cell.id in ids else 0.0)
 

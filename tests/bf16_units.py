@@ -5,6 +5,8 @@ those of torch's operation, their products are exact in fp32, and what comes out
 the sums differs, as between any two such units. All else (what is cast when, batch norm, activations) is torch's.
 """
 
+import contextlib
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -42,3 +44,8 @@ class Bf16Units(TorchDispatchMode):
         self.count += 1
         args, kwargs = tree_map_only(torch.Tensor, lambda x: x.float(), (args, kwargs))
         return tree_map_only(torch.Tensor, lambda x: x.bfloat16(), func(*args, **kwargs))
+
+
+def units_for(precision: str) -> AbstractContextManager[Bf16Units | None]:
+    """`Bf16Units` for what is computed in bf16; nothing for the rest: C of our own leaves such modes to torch."""
+    return Bf16Units() if precision == "bf16" else contextlib.nullcontext()

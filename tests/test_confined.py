@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from bench.accelerated import CompilingEngine
 from bench.engines import PlainEngine, draw, train_step
 from models.method import Batch
 from tests.learning import make_method
@@ -115,12 +116,33 @@ def test_a_loss_that_hangs_on_no_parameter_at_all_is_an_error(confined, monkeypa
 
 
 def test_whether_a_loss_is_of_others_is_asked_once_and_changes_nothing(monkeypatch):
+    """Not even what batch norm has seen."""
     method = make_method("beta-vae-gan")
-    adversary, copies = method.get_submodule("discriminator"), []
-    monkeypatch.setattr(method, "forward", functools.partial(_of_adversary, adversary))
+    net, called = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), []
+    method.add_module("more", net)
+
+    def forward(*_):
+        called.append(1)
+        return {"loss": net(torch.randn(3, 4)).square().sum()}
+
+    monkeypatch.setattr(method, "forward", forward)
     monkeypatch.setattr(method, "phases", (method.phases[1],))
-    monkeypatch.setattr("bench.engines.copy.deepcopy", lambda x: copies.append(x) or copy.copy(x))
     engine = PlainEngine(method, True)
+    before = copy.deepcopy(method.state_dict())
     for _ in range(3):
         assert engine.is_of_others(method.phases[0], None, {}, {})
-    assert len(copies) == 1
+    assert len(called) == 1
+    assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
+
+
+def test_a_compiled_loss_of_others_has_a_gradient_of_zero_too(monkeypatch):
+    method = make_method("beta-vae-gan")
+    adversary = method.get_submodule("discriminator")
+    monkeypatch.setattr(method, "forward", functools.partial(_of_adversary, adversary))
+    monkeypatch.setattr(method, "phases", (method.phases[1],))
+    engine = CompilingEngine(PlainEngine(method), 4, print, backend="eager")
+    engine.compile_now()
+    before = copy.deepcopy(method.state_dict())
+    batch = Batch(torch.zeros(4, 3, 32, 32), torch.zeros(4, dtype=torch.int64))
+    train_step(engine, torch.optim.SGD(method.parameters(), lr=0.01), batch, [{}], {})
+    assert all(torch.equal(p, before[n]) for n, p in method.named_parameters())

@@ -8,6 +8,7 @@ import torch
 from bench.dense_sgd import DenseSGD
 
 SETTINGS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 1e-2, "fused": True}
+LOOP = {"fused": False, "foreach": False}
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
@@ -82,7 +83,7 @@ def test_what_lies_in_another_order_is_added_to_the_right_entries(of, monkeypatc
     """Torch's fused update, which goes through memory whatever the strides, would not."""
     last, first = torch.channels_last, torch.contiguous_format
     optimizer = DenseSGD(parameters(last), **SETTINGS)
-    loop = torch.optim.SGD(parameters(last), **SETTINGS | {"fused": False, "foreach": False})
+    loop = torch.optim.SGD(parameters(last), **SETTINGS | LOOP)
     for one in (optimizer, loop):
         train(one, 2, last)
     if of == "momentum":
@@ -129,3 +130,25 @@ def test_without_gradients_nothing_is_updated():
     optimizer.step()
     for p, before in zip(optimizer.param_groups[0]["params"], parameters(torch.channels_last), strict=True):
         assert torch.equal(p, before)
+
+
+def test_a_closure_makes_the_gradients_that_are_laid():
+    last, first = torch.channels_last, torch.contiguous_format
+    optimizers = [
+        DenseSGD(parameters(last), **SETTINGS),
+        torch.optim.SGD(parameters(last), **SETTINGS | LOOP),
+    ]
+
+    def gradients(params):
+        for k, p in enumerate(params):
+            grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(k))
+            p.grad = grad.contiguous(memory_format=first) if p.dim() == 4 else grad
+        return 7.0
+
+    for optimizer in optimizers:
+        params = optimizer.param_groups[0]["params"]
+        for _ in range(3):
+            optimizer.zero_grad()
+            assert optimizer.step(lambda params=params: gradients(params)) == 7.0
+    for p, other in zip(*(o.param_groups[0]["params"] for o in optimizers), strict=True):
+        assert torch.allclose(p, other, rtol=1e-5, atol=1e-6)

@@ -141,17 +141,34 @@ def test_metrics_are_as_they_were_when_the_checkpoint_was_taken(results):
     assert attempt(results)[0].load_checkpoint() is not None
 
 
-@pytest.mark.parametrize("before", ["aaaa", "bbbb", None])
-def test_other_code_that_goes_on_from_a_checkpoint_is_told_of(results, before):
+def test_other_code_that_goes_on_from_a_checkpoint_is_written_down(results):
     """It may round otherwise under the same switches, and nobody else would say so."""
-    first, _ = attempt(results, provenance={"source_hash": before})
-    first.save_checkpoint({"x": torch.ones(3)}, {})
-    second, notes = attempt(results, provenance={"source_hash": "bbbb"})
-    assert second.load_checkpoint() is not None
-    said = "goes on from a checkpoint of other code of bench (source aaaa, now bbbb)"
-    assert [note.startswith(said) for note in notes] == [True] * (before == "aaaa")
-    (first.dir / "provenance.json").unlink()
-    assert attempt(results, provenance={"source_hash": "cccc"})[0].load_checkpoint() is not None
+
+    def goes_on(source, **more):
+        one, notes = attempt(results, provenance={"source_hash": source, **more})
+        one.load_checkpoint()
+        one.save_checkpoint({"x": torch.ones(3)}, {})
+        assert notes == []
+        others = read_json(one.dir / "provenance.json").get("other_sources", [])
+        assert ("of other code" in one.log_path.read_text()) is bool(others)
+        return one, others
+
+    assert goes_on("aaaa")[1] == []
+    assert goes_on("aaaa")[1] == []
+    assert goes_on("bbbb")[1] == [{"bench": "aaaa"}]
+    # Its steps are still among those of the next.
+    assert goes_on("bbbb")[1] == [{"bench": "aaaa"}]
+    plugins = {"denoising": {"version": "1", "source_hash": "cccc"}}
+    one, others = goes_on("bbbb", plugins=plugins)
+    assert others == [{"bench": "aaaa"}, {"bench": "bbbb"}]
+    said = (
+        "earlier steps are of other code (bench aaaa; bench bbbb; now bench bbbb, denoising cccc): bits may"
+    )
+    assert one.log_path.read_text().count(said) == 1
+    one.load_checkpoint()
+    assert one.log_path.read_text().count(said) == 1
+    (one.dir / "provenance.json").unlink()
+    assert goes_on("dddd")[1] == []
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(results):

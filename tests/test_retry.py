@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
-from bench.commands.again import Overrides, plans
+from bench.commands.again import Overrides, Way, plans, run_again
+from bench.commands.words import Voice
 from bench.dispatches import Pack, make_dispatch
-from bench.errors import Diverged
+from bench.errors import Diverged, UsageError
 from bench.launch import local
 from bench.launch.workers import crew
+from bench.launch.workers.share import Jobs
+from bench.plan import Plan
 from bench.records import load_runs
 from bench.status import survey
 from tests.fake_trainer import FakeTrainer
@@ -163,4 +166,16 @@ def test_jobs_of_slurm_are_not_shared_by_processes_here(broken, monkeypatch, cap
     assert "--jobs-per-gpu is for" in call(capsys, *words, "--jobs-per-gpu", "2")[2]
     assert call(capsys, *words, "-j", "2", "--executor", "local")[0] == 0
     assert [order.jobs.number for order in orders] == [2]
+    # Some as jobs and some here.
+    orders.clear()
+    ways = {Way(True, "", None, False): Plan(()), Way(False, "", None, False): Plan(())}
+    run_again(broken, ways, Overrides(jobs=Jobs(per_gpu=3)), Voice(False))
+    assert [order.jobs for order in orders] == [None, Jobs(per_gpu=3)]
+    # Cells of batch norm over two devices, which are two processes already.
+    with pytest.raises(
+        UsageError, match="-j has processes train a cell each, and these cells are trained by several"
+    ):
+        run_again(
+            broken, {Way(False, "", None, False, devices=2): Plan(())}, Overrides(jobs=Jobs(2)), Voice(False)
+        )
     assert "leave one out" in call(capsys, *words, "-j", "2", "--jobs-per-gpu", "2")[2]

@@ -103,11 +103,12 @@ def test_replaced_once_more_a_layer_is_as_it_was(called):
     assert called == ["winograd", "direct"]
 
 
+@pytest.mark.parametrize("before", [(replace_direct,), (replace_direct, replace_convolutions)], ids=len)
 @pytest.mark.parametrize("sides", [(8, 8), (6, 8)])
-def test_a_shallow_copy_that_is_replaced_too_computes_with_weights_of_its_own(sides):
+def test_a_shallow_copy_that_is_replaced_too_computes_with_weights_of_its_own(sides, before):
     layer = made(bias=True)
-    replace_direct(layer)
-    replace_convolutions(layer)
+    for replace in before:
+        replace(layer)
     other = copy.copy(layer)
     # Its own parameters, and the forward of what it is a copy of.
     other._parameters = {name: nn.Parameter(p.detach() + 1) for name, p in layer._parameters.items()}

@@ -1,13 +1,14 @@
 """Convolutions with fewer products: working memory that is kept, each gradient alone, layouts of weights."""
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench import tiles, winograd
+from bench import tile_forms, tiles, winograd
 from bench.perf.layers import measure
 from bench.winograd import replace_convolutions
 
@@ -47,6 +48,42 @@ def test_products_have_memory_only_where_a_weights_gradient_is_wanted(form):
         points, parts = {"three": (6, 1), "two": (5, 4), "mixed": (5, 4)}[form]
         products = points**2 * parts * 64 * 32
         assert threads * products <= whole - forward < threads * (products + points**2 * 1040)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("wanted", ["to_small", "to_large", "to_weight", "to_small to_weight"])
+@pytest.mark.parametrize("form", tile_forms.FORMS, ids=lambda form: form.name)
+def test_no_more_memory_is_written_than_is_asked_for(form, wanted, threads, monkeypatch):
+    """Behind what was asked for lie numbers that are still there."""
+    if wanted == "to_large" and form.step == 1:
+        pytest.skip("a 3x3 convolution has one size")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    held = []
+
+    def of(size):
+        floats = torch.full((size // 4 + 4096,), 7.0)
+        held.append((floats, size // 4))
+        return floats.data_ptr(), floats
+
+    monkeypatch.setattr(winograd, "_MEMORY", SimpleNamespace(of=of))
+    try:
+        small = torch.randn(3, 32, 8, 4)
+        large = torch.randn(3, 16, 8 * form.step, 4 * form.step)
+        weight = torch.randn(32, 16, form.taps, form.taps)
+        given = dict.fromkeys(wanted.split(), True)
+        images = {"small": small, "large": large} if "to_weight" in given else {}
+        if wanted == "to_small":
+            images = {"large": large}
+        if wanted == "to_large":
+            images = {"small": small}
+        winograd._run(form, weight, **images, **given)
+    finally:
+        torch.set_num_threads(before)
+    (floats, count), *rest = held
+    assert not rest
+    assert (floats[count:] == 7.0).all()
+    assert (floats[:count] != 7.0).any()
 
 
 def test_memory_past_the_bound_is_given_back(memory, monkeypatch):

@@ -175,10 +175,14 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
             raise UsageError(
                 f"{flag} is for jobs, and these cells run here: --executor slurm sends them to SLURM"
             )
-    if overrides.jobs is not None and all(way.slurm for way in ways):
+    if overrides.jobs is not None and all(way.slurm or way.devices > 1 for way in ways):
         flag = "-j" if overrides.jobs.per_gpu is None else "--jobs-per-gpu"
+        if all(way.slurm for way in ways):
+            raise UsageError(
+                f"{flag} is for cells that run here, and these run as jobs: --executor local has them run here"
+            )
         raise UsageError(
-            f"{flag} is for cells that run here, and these run as jobs: --executor local has them run here"
+            f"{flag} has processes train a cell each, and these cells are trained by several together: leave it out"
         )
     profiles = {way: _profile(way, overrides) for way in ways if way.slurm}
     voice, codes = _Collected(say.as_json), [0]

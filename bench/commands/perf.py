@@ -136,7 +136,11 @@ def pretrain(**given: Any) -> int:
     metavar="N",
     help="Of a whole probe.",
 )
-@click.option("--each", is_flag=True, help="Also without each of the switches.")
+@click.option(
+    "--each",
+    is_flag=True,
+    help="Also without each of the switches; and what features save that are kept for the next freeze point.",
+)
 @shared_options("cifar100")
 def probe(**given: Any) -> int:
     """A probe, feature pass included: features recomputed each epoch, computed once, and the fast way.

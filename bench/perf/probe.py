@@ -83,12 +83,12 @@ class _Taken:
     """Seconds of one probe.
 
     Attributes:
-        features: until training begins.
+        before: until training begins: what is read and built, and the features.
         first: until the first epoch has ended.
         epoch: of one epoch after it.
     """
 
-    features: float
+    before: float
     first: float
     epoch: float
 
@@ -169,7 +169,8 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
                 rounds.append({n: taken[n] for n in ways})
             rows.append(_row(wish, freeze, rounds, _flop(backbone, index, data, wish)))
         shared = None
-        if wish.each and len(wish.freezes) > 1 and fast.shared:
+        # Features that are kept in bf16 are not gone on with.
+        if wish.each and len(wish.freezes) > 1 and fast.shared and fast.precision == "fp32":
             ordered = sorted(wish.freezes, key=lambda freeze: freeze_index(backbone, freeze))
             shared = _shared(wish, ordered, data, weights, replace(plain, probing=fast), tell)
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
@@ -273,10 +274,10 @@ def _shared(
                 for freeze in freezes
             ]
         anew, now = taken[False], taken[True]
-        before.append(sum(t.features for t in anew) / sum(t.features for t in now))
+        before.append(sum(t.before for t in anew) / sum(t.before for t in now))
         whole.append(sum(t.whole(wish.of_epochs) for t in anew) / sum(t.whole(wish.of_epochs) for t in now))
     SHELF.items.clear()
-    return {"freezes": list(freezes), "features": spread(before), "probes": spread(whole)}
+    return {"freezes": list(freezes), "before": spread(before), "whole": spread(whole)}
 
 
 def _flop(backbone: Any, index: int, data: Dataset, wish: Wish) -> int:

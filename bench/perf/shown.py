@@ -15,8 +15,8 @@ PROFILE_NOTE = (
     "what is computed at once with BN (activation, residual sum, max-pool) counts as BN:"
 )
 SHARED_NOTE = (
-    "These probes of one pretraining one after another, without and with features kept for the next one:\n"
-    "the seconds before training begins, and those of the whole probes."
+    "Probes of one pretraining one after another, with features made anew each time and with those of one kept for\n"
+    "the next."
 )
 READING = (
     "FLOP are those of the plain path, forward and backward, whatever a way computes in their place. conv. %: the"
@@ -218,5 +218,6 @@ def _probe(part: Mapping[str, Any]) -> Table:
 
 def _shared(shared: Mapping[str, Any]) -> Table:
     points = ", ".join(shared["freezes"])
-    rows = [[points, part, _ratio(shared[part])] for part in ("features", "probes")]
+    parts = {"before": "seconds before training", "whole": "all seconds"}
+    rows = [[points, words, _ratio(shared[part])] for part, words in parts.items()]
     return ["frozen, in turn", "of", "anew / kept"], rows
