@@ -44,9 +44,9 @@ def measured(digits, monkeypatch, **given):
 
 def test_points_are_probed_in_turn_with_features_kept_and_without(digits, monkeypatch):
     found, counts = measured(digits, monkeypatch, freezes=POINTS, each=True)
-    # Of training images, of mirrored ones and of test images; those of later points are made of the first one's.
-    kept = [[point, True, 0 if k else 3] for k, point in enumerate(IN_TURN)]
-    anew = [[point, False, 3] for point in IN_TURN]
+    # Of training images and of test images; those of later points are made of the first one's.
+    kept = [[point, True, 0 if k else 2] for k, point in enumerate(IN_TURN)]
+    anew = [[point, False, 2] for point in IN_TURN]
     assert counts == [*anew, *kept, *kept, *anew] or counts == [*kept, *anew, *anew, *kept]
     assert not SHELF.items
     shared = found["shared"]
