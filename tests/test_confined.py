@@ -129,8 +129,9 @@ def test_whether_a_loss_is_of_others_is_asked_once_and_changes_nothing(monkeypat
     monkeypatch.setattr(method, "phases", (method.phases[1],))
     engine = PlainEngine(method, True)
     before = copy.deepcopy(method.state_dict())
+    batch = Batch(torch.zeros(4, 3, 32, 32), torch.zeros(4, dtype=torch.int64))
     for _ in range(3):
-        assert engine.is_of_others(method.phases[0], None, {}, {})
+        assert engine.is_of_others(method.phases[0], batch, {}, {})
     assert len(called) == 1
     assert all(torch.equal(value, before[name]) for name, value in method.state_dict().items())
 

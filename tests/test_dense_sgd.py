@@ -1,6 +1,7 @@
 """The update of tensors as memory is torch's fused SGD to the last bit, and leaves to it what is unlike."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -67,7 +68,7 @@ def test_what_is_unlike_is_left_to_torch(unlike, monkeypatch):
 
 
 def test_a_gradient_scaler_has_torchs_steps(monkeypatch):
-    optimizer = DenseSGD(parameters(torch.channels_last), **SETTINGS)
+    optimizer: Any = DenseSGD(parameters(torch.channels_last), **SETTINGS)
     train(optimizer, 2, torch.channels_last)
     taken = torchs_own_steps(monkeypatch)
     before = [p.detach().clone() for p in optimizer.param_groups[0]["params"]]

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -225,7 +226,7 @@ def test_a_finished_cell_tells_of_those_computed_with_the_same_switches_that_cha
 
     def alike(speed):
         provenance = {"speed": speed, "device": processor_name()}
-        run = SimpleNamespace(config={"kind": kind}, provenance=provenance)
+        run: Any = SimpleNamespace(config={"kind": kind}, provenance=provenance)
         return forecast.computed_alike(way, "cpu")(run)
 
     assert alike(made.as_json())

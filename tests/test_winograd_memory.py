@@ -78,13 +78,9 @@ def test_no_more_memory_is_written_than_is_asked_for(form, wanted, threads, monk
         small = torch.randn(3, 32, 8, 4)
         large = torch.randn(3, 16, 8 * form.step, 4 * form.step)
         weight = torch.randn(32, 16, form.taps, form.taps)
-        given = dict.fromkeys(wanted.split(), True)
-        images = {"small": small, "large": large} if "to_weight" in given else {}
-        if wanted == "to_small":
-            images = {"large": large}
-        if wanted == "to_large":
-            images = {"small": small}
-        winograd._run(form, weight, **images, **given)
+        to_small, to_large, to_weight = (word in wanted for word in ("to_small", "to_large", "to_weight"))
+        known = small if to_large or to_weight else None, None if to_large else large
+        winograd._run(form, weight, *known, to_small, to_large, to_weight)
     finally:
         torch.set_num_threads(before)
     (floats, count), *rest = held
