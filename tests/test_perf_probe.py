@@ -1,8 +1,9 @@
-"""`bench perf probe --each`: what features that are kept from one freeze point to the next save."""
+"""`bench perf probe --shared`: what features that are kept from one freeze point to the next save."""
 
 import pytest
 
 from bench import feature_store
+from bench.cli import main
 from bench.data import registry
 from bench.feature_store import SHELF
 from bench.perf import facts, probe, shown
@@ -43,7 +44,7 @@ def measured(digits, monkeypatch, **given):
 
 
 def test_points_are_probed_in_turn_with_features_kept_and_without(digits, monkeypatch):
-    found, counts = measured(digits, monkeypatch, freezes=POINTS, each=True)
+    found, counts = measured(digits, monkeypatch, freezes=POINTS, shared=True)
     # Of training images and of test images; those of later points are made of the first one's.
     kept = [[point, True, 0 if k else 2] for k, point in enumerate(IN_TURN)]
     anew = [[point, False, 2] for point in IN_TURN]
@@ -55,18 +56,22 @@ def test_points_are_probed_in_turn_with_features_kept_and_without(digits, monkey
     assert shared["before"]["median"] > 0
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"freezes": POINTS},
-        {"freezes": ("conv1",), "each": True},
-        {"freezes": ("conv1", "conv1-5"), "each": True, "precision": "bf16"},
-    ],
-)
-def test_there_is_nothing_to_tell_of_one_point_or_unasked(digits, monkeypatch, given):
-    found, counts = measured(digits, monkeypatch, **given)
+def test_unasked_there_is_nothing_to_tell(digits, monkeypatch):
+    found, counts = measured(digits, monkeypatch, freezes=POINTS, each=True)
     assert "shared" not in found
     assert not counts
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--shared --probes conv1", "--shared is for freeze points in turn: --probes conv1 names one"),
+        ("--shared --precision bf16", "--shared is for fp32: no features are made of what is kept in bf16"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_in_a_line(words, said, capsys):
+    assert main(["perf", "probe", "-d", "digits", *words.split()]) == 2
+    assert capsys.readouterr().err.strip().endswith(said)
 
 
 def test_its_ratios_are_the_anew_ones_seconds_by_those_of_the_kept(digits, monkeypatch, tmp_path):
@@ -75,7 +80,7 @@ def test_its_ratios_are_the_anew_ones_seconds_by_those_of_the_kept(digits, monke
         return probe._Taken(2.0, 3.0, 1.0) if options.probing.shared else probe._Taken(6.0, 7.0, 1.0)
 
     monkeypatch.setattr(probe, "_time", timed)
-    found, _ = measured(digits, monkeypatch, freezes=POINTS, each=True, of_epochs=6)
+    found, _ = measured(digits, monkeypatch, freezes=POINTS, shared=True, of_epochs=6)
     assert found["shared"]["before"]["each"] == [3.0, 3.0]
     # 7 + 5 and 3 + 5 seconds of six epochs.
     assert found["shared"]["whole"]["each"] == [1.5, 1.5]

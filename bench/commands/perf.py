@@ -136,10 +136,11 @@ def pretrain(**given: Any) -> int:
     metavar="N",
     help="Of a whole probe.",
 )
+@click.option("--each", is_flag=True, help="Also without each of the switches.")
 @click.option(
-    "--each",
+    "--shared",
     is_flag=True,
-    help="Also without each of the switches; and what features save that are kept for the next freeze point.",
+    help="Also what features save that are kept from one freeze point to the next.",
 )
 @shared_options("cifar100")
 def probe(**given: Any) -> int:
@@ -211,6 +212,10 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
 
 def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
     freezes = tuple(select("freeze point", names, freeze_points(given.get("backbone", "resnet9"))))
+    if given.get("shared") and len(freezes) < 2:
+        raise UsageError(f"--shared is for freeze points in turn: --probes {','.join(freezes)} names one")
+    if given.get("shared") and given["precision"] == "bf16":
+        raise UsageError("--shared is for fp32: no features are made of what is kept in bf16")
 
     def measured(data: Any, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
         from bench.perf.probe import Wish, measure
@@ -225,6 +230,7 @@ def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
             "of_epochs",
             "precision",
             "each",
+            "shared",
         )
         wish = Wish(data, freezes, device=device, **{name: given[name] for name in names if name in given})
         return measure(wish, tell)

@@ -60,8 +60,8 @@ class Wish:
         epochs: run; the first also pays for what is computed once.
         of_epochs: of the whole probe that is told of.
         precision: see `bench.speed.choose`.
-        each: also the fast way without each of its switches; with several freeze points, also what features that are
-            kept from one to the next save all of them.
+        each: also the fast way without each of its switches.
+        shared: also the freeze points in turn, with features made anew and with those of one kept for the next; fp32.
     """
 
     data: Dataset
@@ -76,6 +76,7 @@ class Wish:
     of_epochs: int = 30
     precision: str = "auto"
     each: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
                 rounds.append({n: taken[n] for n in ways})
             rows.append(_row(wish, freeze, rounds, _flop(backbone, index, data, wish)))
         shared = None
-        # Features that are kept in bf16 are not gone on with.
-        if wish.each and len(wish.freezes) > 1 and fast.shared and fast.precision == "fp32":
+        if wish.shared:
             ordered = sorted(wish.freezes, key=lambda freeze: freeze_index(backbone, freeze))
             shared = _shared(wish, ordered, data, weights, replace(plain, probing=fast), tell)
     backbone = backbone.to(device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
