@@ -16,6 +16,7 @@ from bench import checkpoint
 from bench.config import SCHEMA, config_id
 from bench.errors import RecordError, Superseded, Unreadable
 from bench.files import append_text, dumps, read_json, set_aside, write_bytes, write_json
+from bench.other_sources import other_sources
 from bench.provenance import determinism, now, peak_memory_bytes
 from bench.run_folder import (
     LOG,
@@ -218,31 +219,11 @@ class Attempt:
             self._metrics = str(meta.pop("metrics", ""))
             write_bytes(self.dir / METRICS, self._metrics.encode())
             self._resumed_from = path
-            self._append_log(f"resumed from {path.parent.name}/{path.name}")
-            self.add_provenance(resumed_from=path.parent.name)
-            self._tell_of_other_source(path.parent)
+            others, said = other_sources(path.parent / PROVENANCE, self._provenance)
+            self._append_log(f"resumed from {path.parent.name}/{path.name}{said}")
+            self.add_provenance(resumed_from=path.parent.name, **others)
             return tensors, meta
         return None
-
-    def _tell_of_other_source(self, folder: Path) -> None:
-        """Write down of which other code the steps are that this attempt goes on from: it may have rounded otherwise.
-
-        In the log and the provenance alone: most changes of the code change no number.
-        """
-        try:
-            before = read_json(folder / PROVENANCE)
-        except (FileNotFoundError, RecordError):
-            return
-        ours = _sources(self._provenance)
-        told = [*before.get("other_sources", []), _sources(before)]
-        others = [facts for i, facts in enumerate(told) if facts and facts != ours and facts not in told[:i]]
-        if not others or self._provenance.get("other_sources") == others:
-            return
-        self.add_provenance(other_sources=others)
-        self._append_log(
-            f"earlier steps are of other code ({'; '.join(map(_words, others))}; now {_words(ours)}): bits may not"
-            " be those of a run that was not stopped"
-        )
 
     def save_model(self, tensors: "dict[str, Tensor]") -> None:
         """Save model.safetensors: the whole method's weights, which probes and evaluations read."""
@@ -317,15 +298,3 @@ class Attempt:
                 problems.append(problem)
         if problems:
             self._on_note(f"{self.dir} {else_say}: {problems[0]}")
-
-
-def _sources(provenance: dict[str, Any]) -> dict[str, str]:
-    """What code computes, by package: hashes of this project's and of those whose methods and data sets it has."""
-    plugins = provenance.get("plugins") or {}
-    found = {"bench": provenance.get("source_hash")}
-    found |= {name: facts.get("source_hash") for name, facts in sorted(plugins.items())}
-    return {name: text for name, text in found.items() if text}
-
-
-def _words(sources: dict[str, str]) -> str:
-    return ", ".join(f"{name} {text}" for name, text in sources.items())

@@ -59,6 +59,7 @@ COMPUTE |= {
     "frozen",
     "perf.ceiling",
     "perf.probe",
+    "perf.probe_time",
     "positions",
     "probe_steps",
 }

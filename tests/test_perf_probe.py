@@ -6,7 +6,8 @@ from bench import feature_store
 from bench.cli import main
 from bench.data import registry
 from bench.feature_store import SHELF
-from bench.perf import facts, probe, shown
+from bench.perf import facts, probe, probe_time, shown
+from bench.perf.probe_time import Taken
 
 POINTS = ("conv1-5", "conv1", "conv1-3")
 IN_TURN = ("conv1", "conv1-3", "conv1-5")
@@ -19,7 +20,7 @@ def digits():
 
 def measured(digits, monkeypatch, **given):
     """The facts, and how often features were computed from images by each run of the points in turn."""
-    counts, run, shared, compute = [], probe.probe, probe._shared, feature_store.compute
+    counts, run, shared, compute = [], probe_time.probe, probe._shared, feature_store.compute
 
     def counted(config, *args, options, **kwargs):
         counts.append([config["freeze"], options.probing.shared, 0])
@@ -33,7 +34,7 @@ def measured(digits, monkeypatch, **given):
     monkeypatch.setattr(feature_store, "compute", computed)
 
     def watched(*args):
-        monkeypatch.setattr(probe, "probe", counted)
+        monkeypatch.setattr(probe_time, "probe", counted)
         return shared(*args)
 
     monkeypatch.setattr(probe, "_shared", watched)
@@ -75,11 +76,11 @@ def test_what_cannot_be_told_is_refused_in_a_line(words, said, capsys):
 
 
 def test_its_ratios_are_the_anew_ones_seconds_by_those_of_the_kept(digits, monkeypatch, tmp_path):
-    def timed(config, data, weights, folder, options, wish, *, kept=False):
-        del config, data, weights, folder, wish, kept
-        return probe._Taken(2.0, 3.0, 1.0) if options.probing.shared else probe._Taken(6.0, 7.0, 1.0)
+    def timed(config, data, weights, device, options, kept=False):
+        del config, data, weights, device, kept
+        return Taken(2.0, 3.0, 1.0) if options.probing.shared else Taken(6.0, 7.0, 1.0)
 
-    monkeypatch.setattr(probe, "_time", timed)
+    monkeypatch.setattr(probe, "time_probe", timed)
     found, _ = measured(digits, monkeypatch, freezes=POINTS, shared=True, of_epochs=6)
     assert found["shared"]["before"]["each"] == [3.0, 3.0]
     # 7 + 5 and 3 + 5 seconds of six epochs.

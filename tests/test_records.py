@@ -165,9 +165,7 @@ def test_other_code_that_goes_on_from_a_checkpoint_is_written_down(results):
     said = (
         "earlier steps are of other code (bench aaaa; bench bbbb; now bench bbbb, denoising cccc): bits may"
     )
-    assert one.log_path.read_text().count(said) == 1
-    one.load_checkpoint()
-    assert one.log_path.read_text().count(said) == 1
+    assert said in one.log_path.read_text()
     (one.dir / "provenance.json").unlink()
     assert goes_on("dddd")[1] == []
 

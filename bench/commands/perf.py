@@ -10,7 +10,7 @@ import click
 
 from bench.commands import perf_data, perf_loading, perf_seeds
 from bench.commands.options import typed, user_path
-from bench.commands.perf_options import beside, shared_options
+from bench.commands.perf_options import beside, check_shared, shared_options
 from bench.errors import UsageError
 from bench.files import dumps, write_bytes
 from bench.selection import freeze_points, select, split
@@ -138,9 +138,7 @@ def pretrain(**given: Any) -> int:
 )
 @click.option("--each", is_flag=True, help="Also without each of the switches.")
 @click.option(
-    "--shared",
-    is_flag=True,
-    help="Also what features save that are kept from one freeze point to the next.",
+    "--shared", is_flag=True, help="Also what features save that are kept for the next freeze point."
 )
 @shared_options("cifar100")
 def probe(**given: Any) -> int:
@@ -212,10 +210,7 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
 
 def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
     freezes = tuple(select("freeze point", names, freeze_points(given.get("backbone", "resnet9"))))
-    if given.get("shared") and len(freezes) < 2:
-        raise UsageError(f"--shared is for freeze points in turn: --probes {','.join(freezes)} names one")
-    if given.get("shared") and given["precision"] == "bf16":
-        raise UsageError("--shared is for fp32: no features are made of what is kept in bf16")
+    check_shared(given, freezes)
 
     def measured(data: Any, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
         from bench.perf.probe import Wish, measure

@@ -1,7 +1,7 @@
 """Options of every part of `bench perf` that prints facts, keeps them and compares them."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,3 +61,15 @@ def beside(given: Mapping[str, Any]) -> int:
             f"--beside {count} with --threads {threads} takes {count * threads} cores of {cores}: {allowed}"
         )
     return count
+
+
+def check_shared(given: Mapping[str, Any], freezes: Sequence[str]) -> None:
+    """Refuse `--shared` where no features are kept for another freeze point.
+
+    Raises:
+        UsageError: there is one freeze point, or it is all in bf16.
+    """
+    if given.get("shared") and len(freezes) < 2:
+        raise UsageError(f"--shared is for freeze points in turn: --probes {','.join(freezes)} names one")
+    if given.get("shared") and given["precision"] == "bf16":
+        raise UsageError("--shared is for fp32: no features are made of what is kept in bf16")

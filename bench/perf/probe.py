@@ -5,13 +5,12 @@ printed is the median of each and of the ratios within a round. All ways take ti
 after the first, to the epochs, so a few epochs of a few images say what a whole probe would take.
 """
 
-import itertools
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,11 +21,10 @@ from bench.compilable import why_missing
 from bench.data.arrays import Dataset, Split
 from bench.feature_store import SHELF
 from bench.heads import freeze_index
-from bench.launch.control import RunOptions, Stop
-from bench.memory import release_freed_memory
-from bench.perf.ceiling import clock, convolutions, matmul_flops
+from bench.launch.control import RunOptions
+from bench.perf.ceiling import convolutions, matmul_flops
 from bench.perf.facts import spread
-from bench.probe import probe
+from bench.perf.probe_time import Taken, time_probe
 from bench.probe_speed import choose_probe
 from bench.protocols import ProbeSettings
 from bench.speed import without_c
@@ -79,51 +77,6 @@ class Wish:
     shared: bool = False
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """Seconds of one probe.
-
-    Attributes:
-        before: until training begins: what is read and built, and the features.
-        first: until the first epoch has ended.
-        epoch: of one epoch after it.
-    """
-
-    before: float
-    first: float
-    epoch: float
-
-    def whole(self, epochs: int) -> float:
-        """Of so many epochs."""
-        return self.first + (epochs - 1) * self.epoch
-
-
-class _Attempt:
-    """Keeps nothing but the times at which training began and each epoch ended."""
-
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        self.dir, self.device = folder, device
-        self.ready = 0.0
-        self.ends: list[float] = []
-
-    def log(self, row: dict[str, Any]) -> None:
-        del row
-        self.ends.append(clock(self.device))
-
-    def note(self, text: str) -> None:
-        del text
-
-    def load_checkpoint(self, accept: Callable[[dict[str, Any]], bool]) -> None:
-        del accept
-        self.ready = clock(self.device)
-
-    def save_checkpoint(self, tensors: Any, meta: Any) -> None:
-        del tensors, meta
-
-    def save_arrays(self, name: str, **arrays: Any) -> None:
-        del name, arrays
-
-
 def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
     """Times and ratios by freeze point and way, and the ceilings of the device.
 
@@ -153,19 +106,14 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
         write_tensors(weights, {f"backbone.{k}": v for k, v in backbone.state_dict().items()})
         for options in ways.values():
             # What a library sets up at its first call is not a way's.
-            small = replace(wish, epochs=1)
-            some = few(data, 128)
-            _time(_config(small, wish.freezes[0], some), some, weights, Path(folder), options, small)
+            _time(wish, wish.freezes[0], few(data, 128), weights, options, epochs=1)
         for freeze in wish.freezes:
             index = freeze_index(backbone, freeze)
-            rounds: list[dict[str, _Taken]] = []
+            rounds: list[dict[str, Taken]] = []
             for number in range(wish.pairs):
                 tell(f"{freeze}: round {number + 1} of {wish.pairs}")
                 names = list(ways)[:: 1 if number % 2 else -1]
-                taken = {
-                    n: _time(_config(wish, freeze, data), data, weights, Path(folder), ways[n], wish)
-                    for n in names
-                }
+                taken = {n: _time(wish, freeze, data, weights, ways[n]) for n in names}
                 # A table has the plain one first, whichever began.
                 rounds.append({n: taken[n] for n in ways})
             rows.append(_row(wish, freeze, rounds, _flop(backbone, index, data, wish)))
@@ -206,47 +154,24 @@ def few(data: Dataset, count: int, tested: int | None = None) -> Dataset:
     return replace(data, train=first(data.train, count), test=first(data.test, tested or max(1, count // 5)))
 
 
-def _config(wish: Wish, freeze: str, data: Dataset) -> dict[str, Any]:
-    settings = ProbeSettings(epochs=wish.epochs, batch_size=min(128, len(data.train.labels)))
-    return {
+def _time(
+    wish: Wish,
+    freeze: str,
+    data: Dataset,
+    weights: Path,
+    options: RunOptions,
+    *,
+    epochs: int | None = None,
+    kept: bool = False,
+) -> Taken:
+    settings = ProbeSettings(epochs=epochs or wish.epochs, batch_size=min(128, len(data.train.labels)))
+    config = {
         "pretrain": {"backbone": wish.backbone},
         "freeze": freeze,
         "seed": 0,
         "probe": {**vars(settings)},
     }
-
-
-def _time(
-    config: dict[str, Any],
-    data: Dataset,
-    weights: Path,
-    folder: Path,
-    options: RunOptions,
-    wish: Wish,
-    *,
-    kept: bool = False,
-) -> _Taken:
-    """Run one probe; features of earlier ones are forgotten before, unless they are to be kept."""
-    if not kept:
-        SHELF.items.clear()
-    release_freed_memory()
-    device = torch.device(wish.device)
-    attempt = _Attempt(folder, device)
-    begun = clock(device)
-    probe(
-        config,
-        data,
-        weights,
-        cast(Any, attempt),
-        device=wish.device,
-        stop=Stop(),
-        progress=lambda *_: None,
-        options=options,
-    )
-    ends = attempt.ends
-    later = [b - a for a, b in itertools.pairwise(ends)]
-    first = ends[0] - begun
-    return _Taken(attempt.ready - begun, first, statistics.median(later) if later else first)
+    return time_probe(config, data, weights, wish.device, options, kept)
 
 
 def _shared(
@@ -265,14 +190,11 @@ def _shared(
     before, whole = [], []
     for number in range(wish.pairs):
         tell(f"features kept from one freeze point to the next: round {number + 1} of {wish.pairs}")
-        taken: dict[bool, list[_Taken]] = {}
+        taken: dict[bool, list[Taken]] = {}
         for kept in (True, False)[:: 1 if number % 2 else -1]:
             SHELF.items.clear()
             each = replace(options, probing=replace(options.probing, shared=kept))
-            taken[kept] = [
-                _time(_config(wish, freeze, data), data, weights, weights.parent, each, wish, kept=True)
-                for freeze in freezes
-            ]
+            taken[kept] = [_time(wish, freeze, data, weights, each, kept=True) for freeze in freezes]
         anew, now = taken[False], taken[True]
         before.append(sum(t.before for t in anew) / sum(t.before for t in now))
         whole.append(sum(t.whole(wish.of_epochs) for t in anew) / sum(t.whole(wish.of_epochs) for t in now))
@@ -295,8 +217,8 @@ def _flop(backbone: Any, index: int, data: Dataset, wish: Wish) -> int:
     return counter.get_total_flops() // 2
 
 
-def _row(wish: Wish, freeze: str, rounds: Sequence[dict[str, _Taken]], flop: int) -> dict[str, Any]:
-    def whole(taken: _Taken) -> float:
+def _row(wish: Wish, freeze: str, rounds: Sequence[dict[str, Taken]], flop: int) -> dict[str, Any]:
+    def whole(taken: Taken) -> float:
         return taken.whole(wish.of_epochs)
 
     batches = -(-min(wish.images, len(wish.data.train.labels)) // 128)
