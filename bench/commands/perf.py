@@ -137,9 +137,7 @@ def pretrain(**given: Any) -> int:
     help="Of a whole probe.",
 )
 @click.option("--each", is_flag=True, help="Also without each of the switches.")
-@click.option(
-    "--shared", is_flag=True, help="Also what features save that are kept for the next freeze point."
-)
+@click.option("--shared", is_flag=True, help="Also what features save that the next freeze point has.")
 @shared_options("cifar100")
 def probe(**given: Any) -> int:
     """A probe, feature pass included: features recomputed each epoch, computed once, and the fast way.
