@@ -59,7 +59,8 @@ class PlainEngine:
     ) -> bool:
         """Whether a loss wants no gradient because the phase updates nothing of what is in it, and not by mistake.
 
-        It is computed once more with parameters that all want one, and with copies of all buffers; once a phase.
+        It is computed once more, on copies of parameters and buffers, of which whatever is trained wants one; once a
+        phase. What a method knows it keeps in buffers.
         """
         if phase.loss not in self._of_others:
             state = {

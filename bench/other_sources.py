@@ -34,7 +34,7 @@ def other_sources(path: Path, now: Mapping[str, Any]) -> tuple[dict[str, Any], s
         return {}, ""
     ours, told = sources(now), [*before.get("other_sources", []), sources(before)]
     others = [facts for i, facts in enumerate(told) if facts and facts != ours and facts not in told[:i]]
-    if not others:
+    if not ours or not others:
         return {}, ""
     earlier = "; ".join(map(_words, others))
     said = f"; earlier steps are of other code ({earlier}; now {_words(ours)}): bits may not be those of a run that"

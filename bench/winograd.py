@@ -243,10 +243,11 @@ def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
         return functools.partial(_convolve, layer)
     if type(layer) is nn.Conv2d and shape in (((3, 3), (2, 2), (1, 1)), ((4, 4), (2, 2), (1, 1))):
         earlier: Any = layer.forward
-        if isinstance(earlier, functools.partial) and earlier.args[0] is not layer:
+        of = earlier.args[:1] if isinstance(earlier, functools.partial) else ()
+        if of and isinstance(of[0], nn.Module) and of[0] is not layer:
             # A shallow copy, which still has what the other is computed by.
             earlier = functools.partial(nn.Conv2d.forward, layer)
-        elif isinstance(earlier, functools.partial) and earlier.func is _stride:
+        elif of and earlier.func is _stride:
             # Replaced once more, it has what it had before as its way out.
             return earlier
         return functools.partial(_stride, layer, earlier)

@@ -22,7 +22,9 @@ def accuracies(words, results, precision):
     with units_for(precision) as units:
         assert main([*words, "--results", str(results), "--precision", precision]) == 0
     assert units is None or units.count > 0
-    probes = {run.config["seed"]: run.result or {} for run in load_runs(results) if "pretrain" in run.config}
+    runs = load_runs(results)
+    assert {((run.provenance or {})["speed"])["precision"] for run in runs} == {precision}
+    probes = {run.config["seed"]: run.result or {} for run in runs if "pretrain" in run.config}
     return np.array([probes[seed]["rules"]["last"]["top1"] for seed in range(SEEDS)])
 
 

@@ -141,9 +141,13 @@ def test_a_compiled_loss_of_others_has_a_gradient_of_zero_too(monkeypatch):
     adversary = method.get_submodule("discriminator")
     monkeypatch.setattr(method, "forward", functools.partial(_of_adversary, adversary))
     monkeypatch.setattr(method, "phases", (method.phases[1],))
-    engine = CompilingEngine(PlainEngine(method), 4, print, backend="eager")
+    notes = []
+    engine = CompilingEngine(PlainEngine(method), 4, notes.append, backend="eager")
     engine.compile_now()
     before = copy.deepcopy(method.state_dict())
     batch = Batch(torch.zeros(4, 3, 32, 32), torch.zeros(4, dtype=torch.int64))
     train_step(engine, torch.optim.SGD(method.parameters(), lr=0.01), batch, [{}], {})
     assert all(torch.equal(p, before[n]) for n, p in method.named_parameters())
+    # Compiled it was, not computed by what does not confine.
+    assert notes == []
+    assert engine.compiled

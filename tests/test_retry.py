@@ -173,9 +173,12 @@ def test_jobs_of_slurm_are_not_shared_by_processes_here(broken, monkeypatch, cap
     assert [order.jobs for order in orders] == [None, Jobs(per_gpu=3)]
     # Cells of batch norm over two devices, which are two processes already.
     with pytest.raises(
-        UsageError, match="-j has processes train a cell each, and these cells are trained by several"
+        UsageError, match="-j has processes here train a cell each, and these are trained by several"
     ):
         run_again(
             broken, {Way(False, "", None, False, devices=2): Plan(())}, Overrides(jobs=Jobs(2)), Voice(False)
         )
+    mixed = {Way(False, "", None, False, devices=2): Plan(()), Way(True, "", None, False): Plan(())}
+    with pytest.raises(UsageError, match="or as jobs: leave it out"):
+        run_again(broken, mixed, Overrides(jobs=Jobs(2)), Voice(False))
     assert "leave one out" in call(capsys, *words, "-j", "2", "--jobs-per-gpu", "2")[2]

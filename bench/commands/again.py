@@ -167,8 +167,8 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
     """Run plans each by its way, jobs first; gives the exit code.
 
     Raises:
-        UsageError: nodes are left out and no cell is run by SLURM, processes are to share and all are, or a way
-            cannot be gone.
+        UsageError: nodes are left out and no cell is run by SLURM, processes are to share and no cell is one
+            process's here, or a way cannot be gone.
     """
     for flag, value in (("--exclude-node", overrides.exclude), ("--profile", overrides.profile)):
         if value and not any(way.slurm for way in ways):
@@ -182,7 +182,8 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
                 f"{flag} is for cells that run here, and these run as jobs: --executor local has them run here"
             )
         raise UsageError(
-            f"{flag} has processes train a cell each, and these cells are trained by several together: leave it out"
+            f"{flag} has processes here train a cell each, and these are trained by several together, or as jobs:"
+            " leave it out"
         )
     profiles = {way: _profile(way, overrides) for way in ways if way.slurm}
     voice, codes = _Collected(say.as_json), [0]

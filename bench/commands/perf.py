@@ -137,7 +137,7 @@ def pretrain(**given: Any) -> int:
     help="Of a whole probe.",
 )
 @click.option("--each", is_flag=True, help="Also without each of the switches.")
-@click.option("--shared", is_flag=True, help="Also what features save that the next freeze point has.")
+@click.option("--shared", is_flag=True, help="Also what keeping features for the next freeze point saves.")
 @shared_options("cifar100")
 def probe(**given: Any) -> int:
     """A probe, feature pass included: features recomputed each epoch, computed once, and the fast way.
