@@ -114,32 +114,30 @@ def test_a_folder_without_anything_is_exit_2(tmp_path, capsys):
     assert (code, err.count("\n")) == (2, 1)
 
 
-def test_each_cell_goes_the_way_it_went_before(broken):
-    before = survey(broken).cells
-    (failed,) = (cell for cell in before.values() if cell.state == "failed")
-    facts = {**FACTS, "profile": {"name": "x", "path": None, "tables": {"all": {"mem_gb": 3}}}, "threads": 5}
-    dispatch = make_dispatch(broken, **facts, packs=[Pack(0, "pretrain", (failed.id,), job="7", name="n")])
-    dispatch.pack_path(dispatch.packs[0]).write_text('{"device": "cuda", "checkpoint_every_steps": 9}')
+def handed_to_a_job(results, packed="{}", **more):
+    """Makes a study's failed cell one that a job ran; its id, and the profile."""
+    (failed,) = (cell for cell in survey(results).cells.values() if cell.state == "failed")
+    profile = {"name": "x", "path": None, "tables": {"all": {"mem_gb": 3}}}
+    facts = {**FACTS, "profile": profile, **more}
+    dispatch = make_dispatch(results, **facts, packs=[Pack(0, "pretrain", (failed.id,), job="7", name="n")])
+    dispatch.pack_path(dispatch.packs[0]).write_text(packed)
     dispatch.write()
+    return failed.id, profile
+
+
+def test_each_cell_goes_the_way_it_went_before(broken):
+    packed = '{"device": "cuda", "checkpoint_every_steps": 9}'
+    failed, profile = handed_to_a_job(broken, packed, threads=5)
     known = survey(broken).cells
-    chosen = [cell for cell in known.values() if cell.id == failed.id]
+    chosen = [known[failed]]
     ((way, plan),) = plans(chosen, known, Overrides()).items()
     assert (way.slurm, way.threads, way.device, way.checkpoint_every) == (True, 5, "cuda", 9)
-    assert json.loads(way.profile) == facts["profile"]
-    assert [cell.id for cell in plan.cells] == [failed.id]
+    assert json.loads(way.profile) == profile
+    assert [cell.id for cell in plan.cells] == [failed]
     ((here, _),) = plans(chosen, known, Overrides(executor="local")).items()
     assert not here.slurm
     ((moved, _),) = plans(chosen, known, Overrides(root=Path("/data"))).items()
     assert moved.root == "/data"
-
-
-def handed_to_a_job(results):
-    """Makes a study's failed cell one that a job ran; its id."""
-    (failed,) = (cell for cell in survey(results).cells.values() if cell.state == "failed")
-    facts = {**FACTS, "profile": {"name": "x", "path": None, "tables": {"all": {"mem_gb": 3}}}}
-    dispatch = make_dispatch(results, **facts, packs=[Pack(0, "pretrain", (failed.id,), job="7", name="n")])
-    dispatch.write()
-    return failed.id
 
 
 def test_several_processes_share_what_runs_here(broken, trainer, monkeypatch, capsys):
