@@ -217,12 +217,14 @@ class Cluster:
 
 
 def python_of(cluster: Cluster, job: str) -> psutil.Process | None:
-    """The Python that submitit runs in a job; None while there is none."""
+    """The Python that submitit runs in a job; None while there is none, or one that does not yet block signals."""
     (row,) = cluster.squeue(job)
     mine = {"SLURM_JOB_ID": row.raw, "SLURM_CONF": cluster.env["SLURM_CONF"]}
     for process in psutil.process_iter():
         try:
-            found = "python" in process.name() and "submitit.core._submit" in process.cmdline()
+            words = process.cmdline()
+            found = "python" in process.name() and "submitit.core._submit" in words
+            found = found and not any(Path(word).name == "start.py" for word in words)
             if found and mine.items() <= process.environ().items():
                 return process
         except psutil.Error:
