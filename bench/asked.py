@@ -6,12 +6,13 @@ A plan of thousands of cells differs in seeds and little else: what its cells sh
 name is the hash of its content, which thereby vouches for every id in it.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class Asked:
             which it shares preset and protocol.
         tables: tables of studies that it belongs to, as "study/table", whoever asked for them.
         flags: of `bench run --table` by which it was asked for; () where `selection` tells them.
+        how: typed flags that are part of no cell, such as {"precision": "bf16"}.
     """
 
     cell: Cell
@@ -50,6 +52,7 @@ class Asked:
     selection: Mapping[str, Any]
     tables: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    how: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ def record(
     selection: Selection | Sequence[Selection],
     root: Path | None,
     tables: Tables | None = None,
+    how: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write down what is asked for; the same again changes nothing, and writes nothing.
+    """Write down what is asked for; the same again writes nothing, and is the newest again.
 
     Args:
         results: the results folder.
@@ -85,6 +89,7 @@ def record(
         selection: what was typed; several are those of one plan, alike in preset, protocol and skip_corrupt.
         root: folder of the data sets.
         tables: what they are of, where tables were asked for.
+        how: typed flags that are part of no cell.
 
     Returns:
         The file.
@@ -100,10 +105,15 @@ def record(
         place = {cell.id: number for number, cell in enumerate(plan.cells)}
         row["tables"] = {name: sorted(place[id] for id in set(ids)) for name, ids in tables.cells.items()}
         row["flags"] = list(tables.flags)
+    if how:
+        row["how"] = dict(how)
     text = json.dumps(row, separators=(",", ":"), allow_nan=False)
     path = asked_dir(results) / f"{_digest(text.encode())}.json"
     try:
         if _digest(path.read_bytes()) == path.stem:
+            with contextlib.suppress(OSError):
+                # Of all that was asked for it is now the newest.
+                os.utime(path)
             return path
         warn(f"{path} was broken: set aside as {set_aside(path).name} and written again")
     except FileNotFoundError:
@@ -114,7 +124,7 @@ def record(
 
 
 def load(results: Path, on_broken: Callable[[str], None] | None = None) -> dict[str, Asked]:
-    """Every cell that was asked for, by id, in the order in which it first was.
+    """Every cell that was asked for, by id, in the order of the files; one that is asked for again is the newest.
 
     How it is run (its folder of data sets, say) is what was asked for last.
 
@@ -198,7 +208,7 @@ def _read(path: Path) -> dict[str, Asked]:
 
 def _unpack(row: dict[str, Any]) -> dict[str, Asked]:
     shapes, sources, selection = row["shapes"], row["sources"], row["selection"]
-    flags = tuple(row.get("flags", ()))
+    flags, how = tuple(row.get("flags", ())), row.get("how", {})
     cells: list[Cell] = []
     found: dict[str, Asked] = {}
     for id, shape, source, seed, *first in row["cells"]:
@@ -211,7 +221,7 @@ def _unpack(row: dict[str, Any]) -> dict[str, Asked]:
         cell.__dict__["id"] = id
         cells.append(cell)
         needs = None if pretrain is None else pretrain.id
-        found[id] = Asked(cell, needs, row["root"], selection["skip_corrupt"], selection, (), flags)
+        found[id] = Asked(cell, needs, row["root"], selection["skip_corrupt"], selection, (), flags, how)
     for name, places in row.get("tables", {}).items():
         for place in places:
             id = cells[place].id

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import plugins
+from bench.compiled import NoCompiler, compiler
 from bench.data import registry as datasets
 from bench.errors import BenchError
 from bench.launch.device import default_threads, resolve_device
@@ -36,7 +37,7 @@ def diagnose(results: Path, root: Path | None) -> list[Check]:
         results: where runs would go.
         root: where data sets lie.
     """
-    checks = [*_versions(), *_device(), _results(results)]
+    checks = [*_versions(), *_device(), _compiler(), _results(results)]
     plugins.load()
     for name in datasets.DATASETS:
         fact = datasets.describe(name, root)
@@ -70,6 +71,13 @@ def _device() -> list[Check]:
         Check("device", True, f"{device}: {name}"),
         Check("threads", True, f"{threads} a cell, {os.cpu_count()} processors"),
     ]
+
+
+def _compiler() -> Check:
+    try:
+        return Check("compiler", True, f"C: {compiler()}")
+    except NoCompiler as error:
+        return Check("compiler", None, f"{error}: on a processor the ways that are written in C stay off")
 
 
 def _results(results: Path) -> Check:

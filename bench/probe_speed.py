@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from bench.memory import keep_freed_memory
-from bench.speed import Precision, choose, has_bf16, without_c
+from bench.speed import Precision, choose, kept_precision, without_c
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,24 @@ def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> P
     )
 
 
-def kept_probe(begun: Mapping[str, Any] | None, device: str) -> ProbeSpeed:
+def kept_probe(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") -> ProbeSpeed:
     """The switches of a probe that goes on: those of its provenance, as far as the device has them.
 
     An attempt of before there were switches took the plain path.
+
+    Args:
+        begun: `speed` of its provenance.
+        device: on which it goes on.
+        precision: as the user wishes it now.
     """
     known = {f.name for f in fields(ProbeSpeed)}
     try:
         found = ProbeSpeed(**{key: value for key, value in (begun or {}).items() if key in known})
     except TypeError:
         return PLAIN_PROBE
-    if found.precision == "bf16" and not has_bf16(device):
+    if kept_precision(found.precision, device, precision) == "fp32":
         found = replace(found, precision="fp32")
+    elif found.folded or found.closed_head:
+        # As `choose_probe` has them; the plain path of a probe stays fp32.
+        found = replace(without_c(found), bilinear=False, folded_tests=False, twister=False, precision="bf16")
     return found if device.partition(":")[0] == "cpu" else without_c(found)

@@ -194,12 +194,16 @@ def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") 
         precision: as the user wishes it now.
     """
     speed = from_json(begun)
-    if precision != "auto":
-        speed = replace(speed, precision="bf16" if precision == "bf16" else "fp32")
-    elif speed.precision == "bf16" and not has_bf16(device):
-        speed = replace(speed, precision="fp32")
+    speed = replace(speed, precision=kept_precision(speed.precision, device, precision))
     on_cpu = device == "cpu"
     return replace(speed if on_cpu else without_c(speed), graph=speed.graph and not on_cpu)
+
+
+def kept_precision(begun: Precision, device: str, wish: str = "auto") -> Precision:
+    """The precision of a cell that goes on: as the user wishes it now, else as it began if the device has units."""
+    if wish != "auto":
+        return "bf16" if wish == "bf16" else "fp32"
+    return begun if begun != "bf16" or has_bf16(device) else "fp32"
 
 
 def _check(option: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -22,15 +22,16 @@ def load(results, cell_id) -> Any:
 
 
 class FakeTrainer:
-    """Counts what it is asked for; fails where told.
+    """Counts what it is asked for; fails where told; saves when it is stopped.
 
     Args:
         faults: label of a cell -> exception to raise.
         steps: asked of `stop` in each cell.
+        saves: leave a checkpoint when stopped.
     """
 
-    def __init__(self, faults=None, steps=1):
-        self.faults, self.steps = faults or {}, steps
+    def __init__(self, faults=None, steps=1, saves=True):
+        self.faults, self.steps, self.saves = faults or {}, steps, saves
         self.calls, self.groups, self.measured = [], [], []
         self.speed = SimpleNamespace(times_faster=2.0)
         self.on_step = lambda: None
@@ -45,6 +46,8 @@ class FakeTrainer:
             progress(step, self.steps, 10.0, {"loss": 1.0 / step})
             reason = stop.check()
             if reason:
+                if self.saves:
+                    attempt.save_checkpoint({}, {})
                 raise stopped(reason, "in the middle")
         attempt.log({"epoch": 1, "loss": 0.5})
         if name in self.faults:
@@ -73,6 +76,7 @@ class FakeTrainer:
                     yield number, self.faults[names[number]]
                 elif reason:
                     living.remove(number)
+                    attempts[number].save_checkpoint({}, {})
                     yield number, stopped(reason, "in the middle")
         for number in living:
             attempts[number].log({"epoch": 1, "loss": 0.5})

@@ -143,6 +143,18 @@ def test_what_was_asked_for_as_tables_says_so_whoever_asks_for_the_cells_last(tm
         assert found[cells[0]].selection["methods"] == list(SELECTION.methods)
 
 
+def test_how_cells_are_run_is_what_was_typed_last(tmp_path):
+    plan = make_plan(SELECTION)
+    first = asked.record(tmp_path, plan, SELECTION, None)
+    second = asked.record(tmp_path, plan, SELECTION, None, how={"precision": "bf16"})
+    for number, path in enumerate((first, second)):
+        os.utime(path, ns=(0, number))
+    cell = next(plan.cells).id
+    assert asked.load(tmp_path)[cell].how == {"precision": "bf16"}
+    assert asked.record(tmp_path, plan, SELECTION, None) == first
+    assert asked.load(tmp_path)[cell].how == {}
+
+
 def test_a_plan_of_several_selections_keeps_them_all(tmp_path):
     import json
 

@@ -218,16 +218,22 @@ def test_architectures_are_printed_from_the_live_modules(capsys):
     assert [f"Table {n}:" in out for n in range(8, 13)] == [True] * 5
 
 
-def test_the_doctor_looks_at_everything_and_writes_nothing(tmp_path, capsys):
+def test_the_doctor_looks_at_everything_and_writes_nothing(tmp_path, capsys, monkeypatch):
     code, out, _ = call(capsys, "doctor", "--results", tmp_path / "new", "--json")
     facts = json.loads(out)
     assert code == 0
     names = {check["name"] for check in facts["checks"]}
-    assert {"torch", "device", "threads", "results", "data digits", "scheduler"} <= names
+    assert {"torch", "device", "threads", "compiler", "results", "data digits", "scheduler"} <= names
     assert not list(tmp_path.iterdir())
     code, out, _ = call(capsys, "doctor", "--results", "/proc/bench")
     assert code in (0, 1)
     assert "scheduler" in out
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CC", raising=False)
+    checks = json.loads(call(capsys, "doctor", "--results", tmp_path / "new", "--json")[1])["checks"]
+    (found,) = (check for check in checks if check["name"] == "compiler")
+    assert found["ok"] is None
+    assert found["text"].startswith("no C compiler")
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_tables_are_on_record_and_asked_for_again_by_the_same_line(own, bench, t
     assert code == 3
     found = asked.load(results)
     assert {one.tables for one in found.values()} == {("latents/1",)}
-    words = ["--table", "1", "--study", own, "-s", "1", "--preset", "smoke", *SHORT]
+    words = ["--table", "1", "--study", own, "-s", "1", "--preset", "smoke", *SHORT, "--threads", "1"]
     assert all(run_words(one) == words for one in found.values())
     assert facts(bench("status", "--json"))["cells"]
 

@@ -7,6 +7,7 @@ import torch
 
 from bench.errors import Interrupted
 from bench.launch.control import RunOptions, Stop
+from bench.probe_speed import PLAIN_PROBE, choose_probe
 from bench.speed import Speed
 from bench.together import pretrain_together
 from bench.together_speed import measure
@@ -42,22 +43,24 @@ def test_every_method_trains_on_the_accelerator(name, tmp_path):
     assert all(torch.isfinite(torch.tensor(v)) for v in metrics.values())
 
 
-def test_a_probe_runs_on_the_accelerator(tmp_path):
+@pytest.mark.parametrize("freeze", ["conv1-3", "conv1-5"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_probe_as_a_run_has_it_is_near_the_plain_one(freeze, precision, tmp_path):
     from bench.probe import probe
 
-    attempt: Any = MemoryAttempt(tmp_path)
     weights = save_weights(tmp_path / "w.safetensors")
-    result = probe(
-        probe_config("conv1-3", flip=True),
-        noise_data(),
-        weights,
-        attempt,
-        device="cuda",
-        stop=Stop(),
-        progress=quiet,
-        options=RunOptions(),
-    )
-    assert len(result["epochs"]) == 3
+
+    def rows(probing):
+        attempt: Any = MemoryAttempt(tmp_path)
+        options: Any = {"stop": Stop(), "progress": quiet, "options": RunOptions(probing=probing)}
+        config = probe_config(freeze, flip=True)
+        return probe(config, noise_data(), weights, attempt, device="cuda", **options)["epochs"]
+
+    plain, found = rows(PLAIN_PROBE), rows(choose_probe("cuda", "auto", precision))
+    assert len(plain) == len(found) == 3
+    for ours, theirs in zip(found, plain, strict=True):
+        for key in ("train_loss", "test_loss"):
+            assert ours[key] == pytest.approx(theirs[key], rel=0.05 if precision == "bf16" else 0.01), key
 
 
 SWITCHES = {
@@ -75,7 +78,10 @@ def test_switches_change_the_losses_no_more_than_rounding_does(name, words, tmp_
     """Two epochs, whose last batch is short, from the same weights and draws."""
     config = pretrain_config(name, epochs=2, batch_size=16, flip=True)
     plain = run(config, tmp_path / "plain", "cuda")["metrics"]
-    found = run(config, tmp_path / "fast", "cuda", switches=SWITCHES[words])["metrics"]
+    attempt: Any = MemoryAttempt(tmp_path / "fast")
+    found = run(config, tmp_path, "cuda", attempt=attempt, switches=SWITCHES[words])["metrics"]
+    # Else the plain way would be held against itself.
+    assert not any("not captured" in note or "not compiled" in note for note in attempt.notes)
     tolerance = 0.05 if SWITCHES[words].precision == "bf16" else 0.01
     for key, value in plain.items():
         assert found[key] == pytest.approx(value, rel=tolerance, abs=0.05), key

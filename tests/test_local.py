@@ -11,6 +11,7 @@ import pytest
 from bench import claims
 from bench.errors import Diverged, UsageError
 from bench.launch.control import RunOptions, Stop
+from bench.launch.device import default_threads
 from bench.plan import Selection, label, make_plan
 from bench.records import run_dir
 from tests.fake_trainer import FakeTrainer, anything, load, run
@@ -173,8 +174,10 @@ def test_a_result_cut_in_half_is_set_aside_and_the_cell_run_again(tmp_path):
     assert any("set aside" in note for note in watcher.notes)
 
 
-def test_a_resumed_cell_keeps_its_number_of_threads(tmp_path):
-    seen = []
+@pytest.mark.parametrize("saves", [True, False])
+def test_a_cell_that_goes_on_keeps_its_number_of_threads(tmp_path, saves):
+    # Of what saved nothing there are no bits to keep: it begins anew, on its share of the machine as it is now.
+    seen, usual = [], default_threads()
 
     class Threads(FakeTrainer):
         def pretrain(self, *args, options, **more):
@@ -182,14 +185,14 @@ def test_a_resumed_cell_keeps_its_number_of_threads(tmp_path):
             return super().pretrain(*args, options=options, **more)
 
     stop = Stop()
-    stopping = Threads()
+    stopping = Threads(saves=saves)
     stopping.on_step = stop.request
-    run(PLAN, tmp_path, stopping, stop, options=RunOptions(threads=2))
+    run(PLAN, tmp_path, stopping, stop, options=RunOptions(threads=usual + 1))
     # Killed as soon as it was begun, an attempt says nothing of threads.
     (run_dir(tmp_path, next(PLAN.cells).id) / "attempts" / "0002").mkdir()
     run(PLAN, tmp_path, Threads(), options=RunOptions())
-    assert seen[:2] == [2, 2]
-    assert load(tmp_path, next(PLAN.cells).id).provenance["threads"] == 2
+    assert seen[:2] == [usual + 1, usual + saves]
+    assert load(tmp_path, next(PLAN.cells).id).provenance["threads"] == usual + saves
 
 
 def test_a_resumed_cell_leaves_its_number_of_threads_to_no_other(tmp_path):

@@ -1,9 +1,9 @@
 """`bench perf`: what a step comes to, its ceilings, what a table says, and that what got slower is told by ratios."""
 
-import copy
 import json
 import math
 import xml.etree.ElementTree as ET
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +11,9 @@ import torch.nn.functional as F
 
 from bench import direct, winograd
 from bench.cli import main
+from bench.commands import perf
 from bench.errors import UsageError
-from bench.perf import compare, shown
+from bench.perf import shown
 from bench.perf.breakdown import breakdown, kind_of
 from bench.perf.facts import SCHEMA, read_facts, spread
 from bench.perf.roofline import roofline
@@ -30,7 +31,7 @@ OWN = [
     for n, v in vars(module).items()
     if isinstance(v, type) and issubclass(v, torch.autograd.Function)
 ]
-SHAPE = {"batch": 4, "size": 16, "num_classes": 10}
+SHAPE: dict[str, Any] = {"batch": 4, "size": 16, "num_classes": 10}
 
 
 def facts(ratio=1.2, share=0.8, rounds=9, noise=0.02):
@@ -210,93 +211,14 @@ def test_a_roofline_is_whole_and_the_same_for_the_same_numbers():
     assert roofline(facts())["svg"] == drawn["svg"]
 
 
-@pytest.mark.parametrize(
-    ("now", "verdicts"),
-    [
-        ({}, ["as before"] * 3),
-        ({"ratio": 1.0}, ["as before", "slower", "slower"]),
-        ({"ratio": 1.5}, ["as before", "faster", "faster"]),
-        # The plain path itself: ways keep their ratio to it.
-        ({"share": 0.6}, ["slower", "as before", "slower"]),
-        # Rounds that scatter so widely tell nothing of the same change.
-        ({"ratio": 1.0, "noise": 0.9}, ["as before"] * 3),
-    ],
-)
-def test_what_got_slower_is_told_by_ratios_beyond_their_spread(now, verdicts):
-    changes = compare.compare(facts(), facts(**now))
-    assert [change.verdict for change in changes] == verdicts
-    assert compare.slower(changes) is ("slower" in verdicts)
-    assert "taken 2026-01-01" in compare.text(changes, facts(), facts(**now))
-
-
-def test_a_machine_twice_as_fast_is_as_before():
-    now = copy.deepcopy(facts())
-    for way in now["pretrain"]["rows"][0]["ways"]:
-        way["ms"] /= 2
-        way["images_per_second"] *= 2
-        way["flops"] *= 2
-    assert {change.verdict for change in compare.compare(facts(), now)} == {"as before"}
-
-
-@pytest.mark.parametrize(
-    ("part", "key", "value", "words"),
-    [
-        ("pretrain", "batch", 64, "has batch 128, this one 64"),
-        ("machine", "threads", 2, "has threads 1, this one 2"),
-        ("machine", "device", "cuda", "has device cpu, this one cuda"),
-    ],
-)
-def test_unlike_circumstances_are_not_compared(part, key, value, words):
-    now = facts()
-    now[part][key] = value
-    with pytest.raises(UsageError, match=words):
-        compare.compare(facts(), now)
-
-
-@pytest.mark.parametrize(
-    ("words", "error"),
-    [
-        (["--test", "20"], "has tested 10, this one 20"),
-        # No more than there are; nor does another number of images compare.
-        (["--test", "99999"], "has tested 10, this one 360"),
-        (["--test", "10", "--images", "40"], "has images 50, this one 40"),
-    ],
-)
-def test_a_probe_that_tests_on_more_images_is_not_compared_and_not_measured(words, error, tmp_path, capsys):
-    row = {"freeze": "conv1", "ways": {"cached": {"each_round": [2.0, 2.0, 2.0]}}}
-    part = {"images": 50, "tested": 10, "epochs": 30, "epochs_run": 3, "rows": [row]}
-    file = tmp_path / "perf.json"
-    file.write_text(json.dumps({"schema": SCHEMA, "machine": facts()["machine"], "probe": part}))
-    flags = ["-d", "digits", "--device", "cpu", "--images", "50", *words, "--compare", str(file)]
-    assert main(["perf", "probe", *flags]) == 2
-    assert error in capsys.readouterr().err
-
-
-def test_without_a_spread_nothing_is_compared():
-    with pytest.raises(UsageError, match="takes 3 rounds or more, not 2"):
-        compare.compare(facts(), facts(rounds=2))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        "nothing",
-        '{"schema": "bench perf 1"}',
-        json.dumps({**facts(), "schema": "bench perf 0"}),
-        json.dumps({**facts(), "pretrain": {"rows": []}}),
-        '{"schema": "bench perf 1", "pretrain": {"rows": 3}}',
-    ],
-    ids=["empty", "a list", "words", "nothing in it", "another schema", "no rows", "rows that are none"],
-)
-def test_a_file_that_is_no_measurement_is_refused_in_one_line(tmp_path, capsys, content):
-    file = tmp_path / "perf.json"
-    file.write_text(content)
-    assert main(["perf", "pretrain", "--compare", str(file), "--data", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert f"{file} is no measurement" in error
+def test_freeze_points_are_those_of_the_backbone(monkeypatch):
+    parts = []
+    monkeypatch.setattr(perf, "_measured", lambda given, found: parts.append(found["probe"]) or 0)
+    monkeypatch.setattr("bench.perf.probe.measure", lambda wish, tell: {"freezes": wish.freezes})
+    given = [["--backbone", "convnext_atto"], ["--backbone", "resnet18"], ["--probes", "conv1"]]
+    assert [main(["perf", "probe", *words]) for words in given] == [0, 0, 0]
+    measured = [part.measure(None, "cpu", print)["freezes"] for part in parts]
+    assert measured == [("stage1", "stage2", "stage3", "stage4"), perf.FREEZES, ("conv1",)]
 
 
 def test_a_measurement_is_read_back(tmp_path):

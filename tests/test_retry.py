@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.cli import main
+from bench.commands import again
 from bench.commands.again import Overrides, Way, plans, run_again
+from bench.commands.status_next import run_words
 from bench.commands.words import Voice
 from bench.dispatches import Pack, make_dispatch
 from bench.errors import Diverged, UsageError
@@ -180,3 +182,57 @@ def test_jobs_of_slurm_are_not_shared_by_processes_here(broken, monkeypatch, cap
     with pytest.raises(UsageError, match="or as jobs: leave it out"):
         run_again(broken, mixed, Overrides(jobs=Jobs(2)), Voice(False))
     assert "leave one out" in call(capsys, *words, "-j", "2", "--jobs-per-gpu", "2")[2]
+
+
+HOW = {
+    "--device": "cpu",
+    "--speed": "plain",
+    "--precision": "bf16",
+    "--threads": "2",
+    "--checkpoint-every": "7",
+    "--data-memory": "500M",
+}
+
+
+def test_what_was_typed_beside_the_cells_holds_again(tmp_path, trainer, monkeypatch, capsys):
+    trainer.faults[BAD] = Diverged(3)
+    typed = [word for pair in HOW.items() for word in pair]
+    assert call(capsys, *SMALL, *typed, "--results", tmp_path)[0] == 1
+    orders = []
+    monkeypatch.setattr(again, "compute", lambda order, say: orders.append(order) or 0)
+    assert call(capsys, "retry", "--results", tmp_path)[0] == 0
+    assert call(capsys, "retry", "--results", tmp_path, "-j", "2")[0] == 0
+    alone, shared = orders
+    for order in orders:
+        assert (order.device, order.speed, order.precision) == ("cpu", "plain", "bf16")
+        assert (order.checkpoint_every, order.data_bytes) == (7, 500 << 20)
+    # A number for one process is none for each of two.
+    assert (alone.threads, shared.threads) == (2, None)
+    for flags, device in ((["--device", "cuda"], "cuda"), (["--jobs-per-gpu", "2"], "auto")):
+        assert call(capsys, "retry", "--results", tmp_path, *flags)[0] == 0
+        assert orders[-1].device == device
+    known = survey(tmp_path).cells
+    asked = next(iter(known.values())).asked
+    assert asked is not None
+    words = run_words(asked)
+    assert {flag: words[words.index(flag) + 1] for flag in HOW} == HOW
+    # What goes to SLURM leaves out what is of this machine, and what SLURM refuses.
+    left = {flag for flag in HOW if flag in run_words(asked, here=False)}
+    assert left == {"--speed", "--precision", "--checkpoint-every"}
+
+
+def test_of_a_job_that_comes_here_the_numbers_hold_but_not_the_place(tmp_path, trainer, capsys):
+    trainer.faults[BAD] = Diverged(3)
+    call(capsys, *SMALL, "--device", "cpu", "--threads", "2", "--precision", "bf16", "--results", tmp_path)
+    failed, _ = handed_to_a_job(tmp_path)
+    known = survey(tmp_path).cells
+    ((way, _),) = plans([known[failed]], known, Overrides(executor="local")).items()
+    assert (way.precision, way.device, way.threads) == ("bf16", "auto", None)
+
+
+def test_a_signal_ends_all_that_was_to_be_run_again(tmp_path, monkeypatch):
+    orders = []
+    monkeypatch.setattr(again, "compute", lambda order, say: orders.append(order) or 130)
+    ways = {Way(False, "", root, False): Plan(()) for root in ("/data", "/other")}
+    assert run_again(tmp_path, ways, Overrides(), Voice(False)) == 130
+    assert [str(order.root) for order in orders] == ["/data"]

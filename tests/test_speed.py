@@ -1,5 +1,7 @@
 """Switches of speed: what is chosen for a device, what a cell that goes on keeps, what is recorded."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from bench import speed
 from bench.errors import UsageError
 from bench.launch import cell
 from bench.launch.control import RunOptions, Stop
-from bench.probe_speed import kept_probe
+from bench.probe_speed import choose_probe, kept_probe
 from bench.records import run_dir
 from bench.speed import PLAIN, Speed, choose, from_json, has_bf16, in_c, in_words, kept
 from tests.fake_trainer import FakeTrainer
@@ -105,8 +107,35 @@ def test_an_attempt_of_before_there_were_switches_goes_on_plainly(tmp_path):
 
 def test_bf16_is_given_up_where_the_next_machine_has_no_units(monkeypatch):
     monkeypatch.setattr(speed, "has_bf16", lambda device: False)
-    assert kept({"precision": "bf16"}, "cpu").precision == "fp32"
-    assert kept({"precision": "bf16"}, "cpu", "bf16").precision == "bf16"
+    for go_on in (kept, kept_probe):
+        began = {"precision": "bf16", "folded": True, "winograd": True}
+        assert go_on(began, "cpu").precision == "fp32"
+        assert go_on(began, "cpu", "bf16").precision == "bf16"
+
+
+def test_a_probe_that_is_told_to_go_on_in_bf16_has_only_ways_that_bf16_has():
+    began = choose_probe("cpu", "auto", "fp32").as_json()
+    half = choose_probe("cpu", "auto", "bf16")
+    assert kept_probe(began, "cpu", "bf16") == half
+    assert kept_probe(half.as_json(), "cpu", "fp32") == replace(half, precision="fp32")
+    # The plain way computes in fp32 whatever is asked for, and a provenance says what was computed.
+    assert kept_probe({}, "cpu", "bf16").precision == "fp32"
+
+
+def test_a_probe_that_goes_on_has_the_precision_that_is_asked_for(tmp_path, monkeypatch):
+    # On a processor without units, where it would not keep bf16 by itself: the same line, typed again, says it again.
+    monkeypatch.setattr(speed, "has_bf16", lambda device: False)
+    stop, seen = Stop(), []
+
+    class Probing(FakeTrainer):
+        def probe(self, *args, options, **more):
+            seen.append(options.probing.precision)
+            stop.request()
+            return super().probe(*args, options=options, **more)
+
+    run(PLAN, tmp_path, Probing(), stop, options=RunOptions(speed="auto", precision="bf16"))
+    run(PLAN, tmp_path, Probing(), options=RunOptions(speed="auto", precision="bf16"))
+    assert seen[:2] == ["bf16", "bf16"]
 
 
 def test_plain_asked_for_wins_over_how_a_cell_began(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 
 from bench.errors import WorkersLost
 from bench.launch.control import Stop
+from bench.launch.local import LocalRunner
 from bench.launch.workers.process import Worker
 from bench.launch.workers.queue import Queue, Task
 from bench.launch.workers.share import GIB, Jobs
@@ -309,3 +310,17 @@ def test_what_a_library_prints_is_no_message():
     heard = [events.get(timeout=30) for _ in range(2)]
     worker.wait(1.0)
     assert heard == [(worker, {"ready": True}), (worker, None)]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_one_cells_failure(tmp_path, monkeypatch):
+    known = LocalRunner.known
+
+    def look(self, cell):
+        if cell.label == "random digits seed 0 conv1":
+            raise PermissionError(13, "Permission denied", "there")
+        return known(self, cell)
+
+    monkeypatch.setattr(LocalRunner, "known", look)
+    summary = Shared(PLAN, tmp_path).run()
+    assert [outcome.cell.label for outcome in summary.of("failed")] == ["random digits seed 0 conv1"]
+    assert len(summary.of("done")) == len(PLAN) - 1

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.commands.computing import Order, compute
+from bench.commands.computing import compute
 from bench.commands.devices import Devices
+from bench.commands.order import Order
 from bench.commands.words import Voice
-from bench.errors import BenchError, RecordError, UsageError
+from bench.errors import BenchError, Interrupted, RecordError, UsageError
 from bench.files import read_json
 from bench.launch.slurm.profile import Profile, from_facts, load_profile
 from bench.launch.workers.share import Jobs
@@ -28,6 +29,7 @@ class Overrides:
         steal: take cells whose owner cannot be known.
         exclude: nodes that get none of the jobs.
         jobs: processes that share the cells that run here; None is this one alone.
+        device: "auto", "cpu" or "cuda"; None is as before.
     """
 
     executor: str | None = None
@@ -36,6 +38,7 @@ class Overrides:
     steal: bool = False
     exclude: tuple[str, ...] = ()
     jobs: Jobs | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Way:
         precision: "auto", "fp32" or "bf16".
         devices: of each node, on which a pretraining is computed.
         nodes: likewise.
+        data_bytes: of a device's memory that images may take.
     """
 
     slurm: bool
@@ -69,6 +73,7 @@ class Way:
     precision: str = "auto"
     devices: int = 1
     nodes: int = 1
+    data_bytes: int | None = None
 
 
 def _way(standing: Standing, overrides: Overrides) -> Way:
@@ -80,9 +85,24 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
     given = asked.selection.get("weights", {}) if asked is not None else {}
     weights = tuple((name, str(file["path"])) for name, file in given.items())
     if handed is None or overrides.executor == "local":
-        # On any number of devices a cell is the same, unless it says on how many it is not.
-        apart = pretraining(standing.cell.config)["train"].get("batch_norm_devices", 1)
-        return Way(overrides.executor == "slurm", "", root, skip, weights=weights, devices=apart)
+        how = asked.how if asked is not None else {}
+        # What fits a node of a cluster says nothing of this machine, nor this machine of a node.
+        here = how if handed is None and overrides.executor != "slurm" else {}
+        return Way(
+            overrides.executor == "slurm",
+            "",
+            root,
+            skip,
+            overrides.device or here.get("device", "auto"),
+            here.get("threads"),
+            how.get("checkpoint_every"),
+            weights,
+            how.get("speed", "auto"),
+            how.get("precision", "auto"),
+            # On any number of devices a cell is the same, unless it says on how many it is not.
+            pretraining(standing.cell.config)["train"].get("batch_norm_devices", 1),
+            data_bytes=here.get("data_memory"),
+        )
     dispatch = handed.dispatch
     try:
         pack = read_json(dispatch.pack_path(handed.pack))
@@ -95,7 +115,7 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
         facts,
         root,
         skip,
-        str(pack.get("device") or "auto"),
+        overrides.device or str(pack.get("device") or "auto"),
         dispatch.threads,
         pack.get("checkpoint_every_steps"),
         weights,
@@ -188,13 +208,18 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
     profiles = {way: _profile(way, overrides) for way in ways if way.slurm}
     voice, codes = _Collected(say.as_json), [0]
     for way, plan in sorted(ways.items(), key=lambda item: not item[0].slurm):
+        # Several devices are a team of processes already.
+        shared = None if way.slurm or way.devices > 1 else overrides.jobs
+        # Processes for each GPU are not for the processor, whatever was typed then.
+        gpus = shared is not None and shared.per_gpu is not None
         order = Order(
             plan,
             results,
             None if way.root is None else Path(way.root),
             way.skip_corrupt,
-            way.device,
-            way.threads,
+            "auto" if gpus and way.device == "cpu" else way.device,
+            # A number for one process is none for each of several.
+            None if shared else way.threads,
             way.checkpoint_every,
             retry_failed=True,
             steal=overrides.steal,
@@ -202,8 +227,8 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
             weights=dict(way.weights),
             speed=way.speed,
             precision=way.precision,
-            # Several devices are a team of processes already.
-            jobs=None if way.slurm or way.devices > 1 else overrides.jobs,
+            jobs=shared,
+            data_bytes=way.data_bytes,
             devices=Devices(way.devices, way.nodes),
         )
         try:
@@ -213,6 +238,9 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
                 raise
             say(f"error: {error}")
             codes.append(error.exit_code)
+        if codes[-1] == Interrupted.exit_code:
+            # A signal is for all of them: the next line goes on from here.
+            break
     say.object({"runs": voice.objects, "exit_code": max(codes)})
     return max(codes)
 

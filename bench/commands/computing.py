@@ -3,12 +3,11 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from bench.commands.devices import ONE, Devices
+from bench.commands.order import Order
 from bench.commands.words import States, Voice, counts, show_end
 from bench.data import registry as datasets
 from bench.errors import DataError, UsageError
@@ -18,8 +17,7 @@ from bench.launch.device import resolve_device
 from bench.launch.leaking import refuse_leaking
 from bench.launch.local import LocalRunner
 from bench.launch.outcome import Summary
-from bench.launch.workers.share import Jobs
-from bench.plan import Cell, Plan, pretraining, states
+from bench.plan import Cell, pretraining, states
 from bench.progress import PlainDisplay, RichDisplay, make_display
 from bench.records import Once, State, check_results, open_results
 from bench.selection import backbone_stride
@@ -27,63 +25,6 @@ from bench.selection import backbone_stride
 if TYPE_CHECKING:
     from bench.data.arrays import Dataset
     from bench.devices.team import Team
-
-
-def _nothing() -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be computed, and how.
-
-    Attributes:
-        plan: the cells.
-        results: the results folder.
-        root: folder of the data sets.
-        skip_corrupt: leave out images that cannot be decoded.
-        device: "auto", "cpu" or "cuda".
-        threads: of a cell; None leaves it to the device or the profile.
-        checkpoint_every: steps between two checkpoints; None leaves it to the clock.
-        budget: seconds after which to save and stop.
-        force: compute what is done again.
-        retry_failed: compute what failed again.
-        fail_fast: end at the first failure.
-        steal: take cells whose owner cannot be known.
-        exclude: nodes that get none of the jobs.
-        weights: evaluation -> path of the file of weights that it needs.
-        speed: "auto" or "plain", see `bench.speed.choose`.
-        precision: "auto", "fp32" or "bf16".
-        record: writes down what is asked for; called when the results folder is known to be usable.
-        jobs: how many processes share the cells; None is this one alone.
-        measure: seconds that a dry run may try cells for; 0 leaves aside what was measured before, too.
-        seeds_together: see `RunOptions`.
-        data_bytes: likewise.
-        devices: on how many a pretraining is computed.
-    """
-
-    plan: Plan
-    results: Path
-    root: Path | None = None
-    skip_corrupt: bool = False
-    device: str = "auto"
-    threads: int | None = None
-    checkpoint_every: int | None = None
-    budget: float | None = None
-    force: bool = False
-    retry_failed: bool = False
-    fail_fast: bool = False
-    steal: bool = False
-    exclude: tuple[str, ...] = ()
-    weights: Mapping[str, str] = field(default_factory=dict)
-    speed: str = "auto"
-    precision: str = "auto"
-    record: Callable[[], object] = _nothing
-    jobs: Jobs | None = None
-    measure: float = 0.0
-    seeds_together: int | Literal["auto"] = 1
-    data_bytes: int | None = None
-    devices: Devices = ONE
 
 
 def look(order: Order, broken: Once) -> States:
@@ -139,7 +80,14 @@ class _Place:
             self.broken.say = display.note
             if team is not None:
                 team.note = display.note
-            runner = self._runner(display, data.__getitem__, device, device_name, team)
+
+            def load(name: str) -> "Dataset":
+                if name not in data:
+                    # Of a pretraining that was done, and whose weights are found gone.
+                    data.update(_load({name: self._sides()[name]}, self.order, display.note))
+                return data[name]
+
+            runner = self._runner(display, load, device, device_name, team)
             return begun, runner.run(self.order.plan)
 
     def _team(self, device: str) -> "Team | None":
@@ -161,7 +109,7 @@ class _Place:
                 raise UsageError(
                     f"--devices {wanted.each}: torch sees {gpus} here; --device cpu has processes share the processor"
                 )
-        images = Images(order.root, order.skip_corrupt, _sides(self.todo))
+        images = Images(order.root, order.skip_corrupt, self._sides())
         threads = None if order.threads is None else max(1, order.threads // wanted.each)
         return Team(images, device, here=wanted.place, size=wanted.number, threads=threads)
 
@@ -190,7 +138,7 @@ class _Place:
                     "results": str(order.results),
                     "root": None if order.root is None else str(order.root),
                     "skip_corrupt": order.skip_corrupt,
-                    "sides": _sides(self.todo),
+                    "sides": self._sides(),
                     "options": self._options(),
                     "forget": dict(local.forget),
                     "forgive": dict(local.forgive),
@@ -202,14 +150,20 @@ class _Place:
 
     def _load(self) -> "dict[str, Dataset]":
         """Every data set that is needed, read before any work starts: what is wrong with one is said now."""
-        order = self.order
-        data = _load(self.todo, order.root, order.skip_corrupt, self.say)
+        order, sides = self.order, self._sides()
+        data = _load({name: sides[name] for name in _sides(self.todo)}, order, self.say)
         refuse_leaking(order.plan, {cell.id for cell in self.todo}, order.root, order.skip_corrupt)
         return data
 
+    def _sides(self) -> dict[str, int]:
+        """Of every data set that a cell may need: a pretraining whose weights are gone is made again."""
+        ids = {cell.id for cell in self.todo}
+        begun = [group.pretrain for group in self.order.plan.groups if any(c.id in ids for c in group.cells)]
+        return _sides([*self.todo, *begun])
+
     def _open(self) -> None:
         open_results(self.order.results)
-        self.order.record()
+        self.order.record(self.order.how)
 
     def _options(self) -> dict[str, Any]:
         """`RunOptions` of every cell, as JSON has them."""
@@ -259,13 +213,13 @@ def _sides(cells: Iterable[Cell]) -> dict[str, int]:
     return sides
 
 
-def _load(todo: Iterable[Cell], root: Path | None, skip_corrupt: bool, say: Voice) -> "dict[str, Dataset]":
-    """Every data set of some cells."""
-    # A cell whose data set is not loaded is one that is not computed.
+def _load(sides: Mapping[str, int], order: Order, say: Callable[[str], object]) -> "dict[str, Dataset]":
+    """Data sets by name, read."""
     loaded = {}
-    for name, side in _sides(todo).items():
+    for name, side in sides.items():
+        waiting = partial(_waits, say, name)
         try:
-            data = datasets.load(name, root, skip_corrupt, min_side=side, waiting=partial(_waits, say, name))
+            data = datasets.load(name, order.root, order.skip_corrupt, min_side=side, waiting=waiting)
         except MemoryError as error:
             raise DataError(f"{name} does not fit into memory: {error or 'none is left'}") from error
         if data.corrupt:
@@ -274,7 +228,7 @@ def _load(todo: Iterable[Cell], root: Path | None, skip_corrupt: bool, say: Voic
     return loaded
 
 
-def _waits(say: Voice, name: str) -> None:
+def _waits(say: Callable[[str], object], name: str) -> None:
     say(f"{name}: another process prepares its images; waiting until it is done")
 
 

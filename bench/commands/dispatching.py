@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bench.commands.computing import Order, look
+from bench.commands.computing import look
+from bench.commands.order import Order
 from bench.commands.predicting import cost_facts, way_of
 from bench.commands.submission_words import Prepared, ended, foreseen, intent, table_of, total
 from bench.commands.words import Voice, command_line, counts
@@ -170,7 +171,8 @@ def dispatch(order: Order, profile: Profile, say: Voice) -> int:
         return 3
     if ready.drafts:
         open_results(order.results)
-        order.record()
+        # Of a job both are its dispatch's, which a cell that runs here does not have.
+        order.record({name: value for name, value in order.how.items() if name not in ("device", "threads")})
     say(f"results: {order.results.absolute()}")
     say(f"{counts(order.plan, ready.found, ready.work.queued)}; {intent(ready.work)}")
     if not ready.drafts:

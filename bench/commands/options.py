@@ -138,7 +138,8 @@ class _Size(click.ParamType):
         match = re.fullmatch(r"(\d+(?:\.\d*)?)([MG])", value)
         if match is None:
             self.fail(f"{value!r} is no size such as 500M or 8G (MiB, GiB)", param, ctx)
-        return int(float(match[1]) * (1 << 20 if match[2] == "M" else 1 << 30))
+        # Whole MiB, so that it can be written as it was typed.
+        return round(float(match[1]) * (1 if match[2] == "M" else 1024)) << 20
 
 
 def data_memory_option(function: F) -> F:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,7 @@ def pretrain(**given: Any) -> int:
     "freezes",
     multiple=True,
     metavar="NAME",
-    default=FREEZES,
-    show_default=", ".join(FREEZES),
+    show_default=f"{', '.join(FREEZES)}; every one of a backbone that has none of them",
     help="Freeze points.",
 )
 @click.option("--backbone", default="resnet9", show_default=True, metavar="NAME", help="Any CNN of timm.")
@@ -207,32 +206,27 @@ def _pretrain_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
 
 
 def _probe_part(given: Mapping[str, Any], names: tuple[str, ...]) -> _Part:
-    freezes = tuple(select("freeze point", names, freeze_points(given.get("backbone", "resnet9"))))
+    backbone = given.get("backbone", "resnet9")
+    points = freeze_points(backbone)
+    usual = [name for name in FREEZES if name in points]
+    freezes = tuple(select("freeze point", names or usual or points, points))
     check_shared(given, freezes)
 
     def measured(data: Any, device: str, tell: Callable[[str], None]) -> dict[str, Any]:
         from bench.perf.probe import Wish, measure
 
-        names = (
-            "backbone",
-            "threads",
-            "pairs",
-            "images",
-            "tested",
-            "epochs",
-            "of_epochs",
-            "precision",
-            "each",
-            "shared",
-        )
+        names = {field.name for field in fields(Wish)} - {"data", "freezes", "device"}
         wish = Wish(data, freezes, device=device, **{name: given[name] for name in names if name in given})
-        return measure(wish, tell)
+        return {**measure(wish, tell), "dataset": given["dataset"]}
 
     def settings(data: Any) -> dict[str, Any]:
         from bench.perf.probe import few
 
         some = few(data, given["images"], given.get("tested"))
         return {
+            "dataset": given["dataset"],
+            "backbone": backbone,
+            "precision": given["precision"],
             "epochs": given["of_epochs"],
             "epochs_run": given["epochs"],
             "images": len(some.train.labels),
@@ -266,15 +260,21 @@ def _measured(given: Mapping[str, Any], parts: Mapping[str, _Part]) -> int:
     found["machine"] = facts.machine(device, name, given["threads"])
     if out is not None:
         _write(out, found)
-    changes = None if earlier is None else compare.compare(earlier, found)
-    if given["as_json"]:
-        more = {} if changes is None else {"compared": compare.as_facts(changes)}
-        click.echo(dumps({**found, **more}, indent=1))
-    else:
+    if not given["as_json"]:
         click.echo(shown.text(found))
-        if earlier is not None and changes is not None:
-            click.echo("\n" + compare.text(changes, earlier, found))
-    return 1 if changes is not None and compare.slower(changes) else 0
+    try:
+        changes = [] if earlier is None else compare.compare(earlier, found)
+    except UsageError:
+        if given["as_json"]:
+            # What took minutes is told whether or not it compares.
+            click.echo(dumps(found, indent=1))
+        raise
+    if given["as_json"]:
+        more = {} if earlier is None else {"compared": compare.as_facts(changes)}
+        click.echo(dumps({**found, **more}, indent=1))
+    elif earlier is not None:
+        click.echo("\n" + compare.text(changes, earlier, found))
+    return 1 if compare.slower(changes) else 0
 
 
 def _made(out: Path | None) -> Path | None:

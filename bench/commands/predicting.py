@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import click
 
-from bench.commands.computing import Order, is_to_run, look
+from bench.commands.computing import is_to_run, look
 from bench.commands.options import counted, table, typed
+from bench.commands.order import Order
 from bench.commands.words import States, Voice, cell_facts, counts
 from bench.config import schedule
 from bench.errors import UsageError

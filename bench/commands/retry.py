@@ -23,6 +23,7 @@ from bench.commands.options import (
 from bench.commands.selecting import choose, selection_options
 from bench.commands.words import Voice
 from bench.errors import UsageError
+from bench.launch.device import DEVICES
 from bench.records import Once
 from bench.selection import select
 from bench.status import Standing, known_cells, survey
@@ -57,6 +58,13 @@ assert set(ALLOWED) <= set(get_args(State))
     is_flag=True,
     help="Also take cells of a machine that cannot be asked whether it still works on them.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(list(DEVICES)),
+    default=None,
+    show_default="as before",
+    help="Of every cell.",
+)
 @jobs_options
 @results_option
 @data_option
@@ -65,9 +73,9 @@ assert set(ALLOWED) <= set(get_args(State))
 def command(**given: Any) -> int:
     """Run what failed, was lost or stopped again, and what was skipped for its sake.
 
-    Each cell goes the way it went before: as a job with the profile of its newest dispatch, or here. A checkpoint
-    that is there is gone on from. A probe or evaluation brings along its pretraining when that is not done. What is
-    queued, running or done is left alone.
+    Each cell goes the way it went before: as a job with the profile of its newest dispatch, or here, with the
+    --device, --speed, --precision, ... that were typed last. A checkpoint that is there is gone on from. A probe or
+    evaluation brings along its pretraining when that is not done. What is queued, running or done is left alone.
 
     \b
     bench retry
@@ -107,8 +115,8 @@ def _overrides(given: dict[str, Any]) -> Overrides:
     if profile is not None and typed("profile") and executor == "local":
         raise UsageError("--profile is for jobs and contradicts --executor local: leave one out")
     root = user_path(given["root"]) if typed("root") else None
-    jobs = jobs_of({**given, "device": "auto"})
-    return Overrides(executor, profile, root, given["steal"], tuple(given["nodes"]), jobs)
+    jobs = jobs_of(given)
+    return Overrides(executor, profile, root, given["steal"], tuple(given["nodes"]), jobs, given["device"])
 
 
 def _stealable(cell: Standing) -> bool:

@@ -8,7 +8,7 @@ import click
 
 from bench import asked, plugins
 from bench.commands import tables
-from bench.commands.computing import Order, compute
+from bench.commands.computing import compute
 from bench.commands.devices import (
     devices_of,
     devices_options,
@@ -31,6 +31,7 @@ from bench.commands.options import (
     typed,
     user_path,
 )
+from bench.commands.order import Order
 from bench.commands.predicting import measuring, prediction_options, show_plan
 from bench.commands.selected import select_cells
 from bench.commands.table_words import show_table_plan, show_tables
@@ -267,8 +268,10 @@ def execute(
         weights={name: file.path for name, file in selection.weights.items()},
         speed=given["speed"],
         precision=given["precision"],
-        record=lambda: (
-            wanted.record(results, root) if wanted else asked.record(results, plan, selection, root)
+        record=lambda how: (
+            wanted.record(results, root, how)
+            if wanted
+            else asked.record(results, plan, selection, root, how=how)
         ),
         jobs=jobs,
         measure=measure,

@@ -32,7 +32,8 @@ def next_line(survey: Survey, selection: Sequence[str]) -> str:
     new = [one.asked for one in survey.of("new") if one.asked is not None]
     if new:
         verb = "probe" if list(new[-1].selection.get("methods", ())) == [methods.GIVEN.name] else "run"
-        return shlex.join(["bench", verb, *run_words(new[-1]), *_job_words(survey), *place])
+        jobs = _job_words(survey)
+        return shlex.join(["bench", verb, *run_words(new[-1], here=not jobs), *jobs, *place])
     return shlex.join(["bench", "report", *place])
 
 
@@ -49,10 +50,21 @@ def _job_words(survey: Survey) -> list[str]:
     return [*words, *(["--threads", str(threads)] if threads else [])]
 
 
-def run_words(one: Asked) -> list[str]:
-    """The flags of `bench run` by which a cell was asked for."""
+def run_words(one: Asked, here: bool = True) -> list[str]:
+    """The flags of `bench run` by which a cell was asked for.
+
+    Args:
+        one: the cell.
+        here: with those that are of the machine on which they were typed.
+    """
     words = [*(one.flags or _selection_words(one.selection)), *(["--data", one.root] if one.root else [])]
-    return [*words, "--skip-corrupt"] if one.skip_corrupt else words
+    words += ["--skip-corrupt"] if one.skip_corrupt else []
+    for name, value in one.how.items():
+        if name in ("device", "threads", "data_memory") and not here:
+            continue
+        text = f"{value >> 20}M" if name == "data_memory" else str(value)
+        words += [f"--{name.replace('_', '-')}", text]
+    return words
 
 
 def _selection_words(asked: Mapping[str, Any]) -> list[str]:

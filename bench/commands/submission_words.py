@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bench.commands.computing import Order
 from bench.commands.options import counted
+from bench.commands.order import Order
 from bench.commands.words import Voice, command_line, retry_line, shell_line
 from bench.estimate import JOB_SECONDS
 from bench.launch.slurm.packing import Draft

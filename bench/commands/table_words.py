@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.commands.computing import Order, is_to_run, look
+from bench.commands.computing import is_to_run, look
 from bench.commands.options import table
+from bench.commands.order import Order
 from bench.commands.predicting import predict, prediction_facts, to_run, totals
 from bench.commands.tables import Request, departures
 from bench.commands.words import States, Voice, cell_facts, counts

@@ -47,13 +47,13 @@ class Request:
         """Lines of what is not run, or not as declared."""
         return [line for one in self.tables for line in (*one.left_out, *departures(one))]
 
-    def record(self, results: Path, root: Path | None) -> Path:
-        """Write down what is asked for."""
+    def record(self, results: Path, root: Path | None, how: Mapping[str, Any]) -> Path:
+        """Write down what is asked for, and how; see `asked.record`."""
         selections = tuple(selection for one in self.tables for selection in one.selections)
         cells = {
             f"{self.study.name}/{one.table.name}": {cell.id for cell in one.cells} for one in self.tables
         }
-        return asked.record(results, self.plan, selections, root, asked.Tables(cells, self.flags))
+        return asked.record(results, self.plan, selections, root, asked.Tables(cells, self.flags), how)
 
 
 def departures(one: TablePlan) -> list[str]:

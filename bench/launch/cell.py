@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.checkpoint import checkpoint_files
 from bench.compilable import why_missing
 from bench.errors import (
     BenchError,
@@ -28,7 +29,7 @@ from bench.plugins import used
 from bench.probe_speed import choose_probe, kept_probe
 from bench.provenance import collect
 from bench.records import Attempt, Run, load_run, run_dir
-from bench.run_folder import PROVENANCE, attempt_dirs, set_broken_result_aside
+from bench.run_folder import PROVENANCE, RESULT, attempt_dirs, set_broken_result_aside
 from bench.speed import Speed, choose, in_c, kept, uncompiled, without_c
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class CellRunner:
         return run.weights, run.result
 
     def in_force(self, cell: Cell, run: Run | None, forget: int) -> tuple[RunOptions, str]:
-        """Threads and switches of a cell: a resumed one keeps those it began with, else its bits would change.
+        """Threads and switches of a cell: one that goes on keeps those it began with, else its bits would change.
 
         Returns:
             They, and why a switch that was wished for cannot be had on this machine, or "".
@@ -232,7 +233,7 @@ class CellRunner:
         if cell.kind == "probe":
             probing = choose_probe(self.device, wished.speed, wished.precision)
             if begun and wished.speed == "auto":
-                probing = kept_probe(begun.get("speed"), self.device)
+                probing = kept_probe(begun.get("speed"), self.device, wished.precision)
             missing = why_missing() if in_c(probing) else ""
             probing = without_c(probing) if missing else probing
             return replace(wished, threads=threads, probing=probing), missing
@@ -249,10 +250,15 @@ class CellRunner:
         return replace(wished, threads=threads, switches=switches), missing
 
     def _begun(self, run: Run | None, forget: int) -> dict[str, Any] | None:
-        """The provenance of the newest attempt that counts and says on how many threads it ran."""
-        for folder in attempt_dirs(run.dir) if run is not None else ():
-            if int(folder.name) <= forget:
-                break
+        """The provenance of the newest attempt that counts and says on how many threads it ran.
+
+        None where no attempt that counts left a checkpoint or a result: what begins anew has nothing to be equal to.
+        """
+        folders = attempt_dirs(run.dir) if run is not None else ()
+        folders = [folder for folder in folders if int(folder.name) > forget]
+        if not any(checkpoint_files(folder) or (folder / RESULT).exists() for folder in folders):
+            return None
+        for folder in folders:
             try:
                 earlier = read_json(folder / PROVENANCE)
             except FileNotFoundError:

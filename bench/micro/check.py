@@ -5,6 +5,7 @@ the wall and of the processor are compared; where others use the processor too, 
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.data import registry as datasets
+from bench.errors import BenchError
 from bench.launch.cell import CellRunner, Work
 from bench.launch.control import RunOptions, Stop
 from bench.launch.device import DEVICES, resolve_device
@@ -142,13 +144,17 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.micro.check", description=__doc__)
     parser.add_argument("-d", "--dataset", default="digits")
-    parser.add_argument("--data", type=Path)
+    root = os.environ.get("BENCH_DATA")
+    parser.add_argument("--data", type=Path, default=Path(root) if root else None, help="else BENCH_DATA")
     parser.add_argument("--device", default="auto", choices=DEVICES)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10.0, help="for all miniatures together")
     parser.add_argument("--epochs", type=int, nargs=2, default=(2, 3), help="of a pretraining and of a probe")
     given = parser.parse_args()
-    cells = cells_of(given.dataset, given.data, tuple(given.epochs))
+    try:
+        cells = cells_of(given.dataset, given.data, tuple(given.epochs))
+    except BenchError as error:
+        parser.error(str(error))
     options = RunOptions(threads=given.threads, speed="auto")
     print("| cell | predicted s | true s | ratio | of the processor | true | ratio | predicted MB | true |")
     print("|:---|---:|---:|---:|---:|---:|---:|---:|---:|")

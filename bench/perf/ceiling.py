@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from models.backbones import Backbone
 
-MATMUL = 1024
-COPIED = 1 << 26  # bytes: more than caches hold
+# Rows of a product that leaves an accelerator no time to wait for its next call; bytes that no cache holds.
+MATMUL = {"cpu": 1024, "cuda": 8192}
+COPIED = {"cpu": 1 << 26, "cuda": 1 << 30}
 
 
 def seconds(run: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
@@ -36,17 +37,25 @@ def clock(device: torch.device, threads: int = 1) -> float:
     return time.perf_counter()
 
 
+def product(device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[Callable[[], Tensor], int]:
+    """A product of two large square matrices, and its FLOP."""
+    side = MATMUL.get(device.type, MATMUL["cuda"])
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return lambda: a @ b, 2 * side**3
+
+
 def matmul_flops(device: torch.device, dtype: torch.dtype = torch.float32) -> float:
-    """FLOP/s of a product of two square matrices."""
-    a, b = (torch.randn(MATMUL, MATMUL, device=device, dtype=dtype) for _ in range(2))
-    return 2 * MATMUL**3 / seconds(lambda: a @ b, device)
+    """FLOP/s of a large product."""
+    run, flop = product(device, dtype)
+    return flop / seconds(run, device)
 
 
 def copied_bytes_per_second(device: torch.device) -> float:
     """Bytes read and written a second by a copy that no cache holds."""
-    a = torch.zeros(COPIED // 4, device=device)
+    count = COPIED.get(device.type, COPIED["cuda"])
+    a = torch.zeros(count // 4, device=device)
     b = torch.empty_like(a)
-    return 2 * COPIED / seconds(lambda: b.copy_(a), device)
+    return 2 * count / seconds(lambda: b.copy_(a), device)
 
 
 @torch.no_grad()

@@ -27,10 +27,10 @@ ROUNDS = 3
 # What must be alike for ratios to compare: part -> settings.
 SAME = {
     "pretrain": ("batch", "size", "precision", "beside"),
-    "probe": ("images", "tested", "epochs", "epochs_run"),
+    "probe": ("dataset", "backbone", "precision", "images", "tested", "epochs", "epochs_run"),
 }
 # What measurements meant before they could say so.
-IMPLIED = {"beside": 1}
+IMPLIED = {"beside": 1, "backbone": "resnet9", "precision": "auto"}
 
 
 @dataclass(frozen=True)
@@ -82,17 +82,18 @@ def refuse_unlike(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         raise UsageError("the earlier measurement has no part in common with this one")
     for name in ("device", "threads"):
         _refuse_if(name, before["machine"][name], now["machine"][name])
-    for part, names in SAME.items():
-        if part in before and part in now:
-            for name in names:
-                if name in now[part]:
-                    then = (
-                        before[part][name] if name not in IMPLIED else before[part].get(name, IMPLIED[name])
-                    )
-                    _refuse_if(name, then, now[part][name])
+    implied = {**IMPLIED, "dataset": before.get("dataset")}
+    shared = {part: names for part, names in SAME.items() if part in before and part in now}
+    for part, names in shared.items():
+        for name in names:
+            if name in now[part]:
+                then = before[part].get(name, implied[name]) if name in implied else before[part][name]
+                _refuse_if(name, then, now[part][name])
+    for _, values in ratios({part: before[part] for part in shared}):
+        refuse_few(len(values), "the earlier measurement")
 
 
-def refuse_few(rounds: int) -> None:
+def refuse_few(rounds: int, whose: str = "this measurement") -> None:
     """Refuse what has no spread.
 
     Raises:
@@ -100,7 +101,7 @@ def refuse_few(rounds: int) -> None:
     """
     if rounds < ROUNDS:
         raise UsageError(
-            f"to be compared takes {ROUNDS} rounds or more, not {rounds}: their spread is needed"
+            f"to be compared takes {ROUNDS} rounds or more, and {whose} has {rounds}: their spread is needed"
         )
 
 

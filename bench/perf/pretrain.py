@@ -17,14 +17,13 @@ from bench.launch.control import RunOptions
 from bench.loop import prepare_device
 from bench.perf.authors import why_not
 from bench.perf.breakdown import breakdown
-from bench.perf.ceiling import MATMUL, copied_bytes_per_second
+from bench.perf.ceiling import copied_bytes_per_second
 from bench.perf.clone import AUTHORS, COMMIT, REPOSITORY
 from bench.perf.facts import spread
 from bench.perf.peak import peak
 from bench.perf.steps import some_images
 from bench.perf.turns import CONVOLUTIONS, PRODUCT, Beside, Turns, rounds
 from bench.perf.ways import chosen, ways
-from bench.perf.work import Work
 from bench.speed import Speed, choose, has_bf16
 
 
@@ -133,7 +132,8 @@ def _method(
         )
         times = rounds(turns, beside, wish.rounds, torch.device(wish.device))
     flop = wish.beside * alone.flop()
-    rows = [_row(way, speeds.get(way), times, turns.work, wish) for way in turns.ways]
+    product = [turns.product_flop / taken for taken in times[PRODUCT]]
+    rows = [_row(way, speeds.get(way), times, product, turns, wish) for way in turns.ways]
     if wish.profile:
         for row in rows:
             row["profile"] = breakdown(turns.ready(row["way"]), torch.device(wish.device))
@@ -149,7 +149,7 @@ def _method(
             "ms": 1e3 * statistics.median(times[CONVOLUTIONS]),
             "flops": statistics.median(flop / taken for taken in times[CONVOLUTIONS]),
         },
-        PRODUCT: [wish.beside * 2 * MATMUL**3 / taken for taken in times[PRODUCT]],
+        PRODUCT: [wish.beside * one for one in product],
         **_authors_facts(name, turns, wish),
         "ways": rows,
     }
@@ -191,11 +191,15 @@ def _word(dtype: torch.dtype) -> str:
 
 
 def _row(
-    way: str, speed: Speed | None, times: Mapping[str, Sequence[float]], work: Work, wish: Wish
+    way: str,
+    speed: Speed | None,
+    times: Mapping[str, Sequence[float]],
+    product: Sequence[float],
+    turns: Turns,
+    wish: Wish,
 ) -> dict[str, Any]:
-    taken = times[way]
+    taken, work = times[way], turns.work
     seconds = statistics.median(taken)
-    product = [2 * MATMUL**3 / one for one in times[PRODUCT]]
     row = {
         "way": way,
         "switches": None if speed is None else speed.as_json(),
@@ -206,6 +210,8 @@ def _row(
         "of_convolutions": spread([c / t for c, t in zip(times[CONVOLUTIONS], taken, strict=True)]),
         "of_product": spread([work.flop / t / p for t, p in zip(taken, product, strict=True)]),
     }
+    if notes := turns.notes.get(way):
+        row["notes"] = notes
     if AUTHORS in times and way != AUTHORS:
         row["times_authors"] = spread([a / t for a, t in zip(times[AUTHORS], taken, strict=True)])
     return row

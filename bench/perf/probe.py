@@ -29,6 +29,7 @@ from bench.probe_speed import choose_probe
 from bench.protocols import ProbeSettings
 from bench.speed import without_c
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SWITCHES = (
     "folded",
     "bilinear",
@@ -133,10 +134,13 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
         "tested": len(data.test.labels),
         "epochs_run": wish.epochs,
         "epochs": wish.of_epochs,
+        "backbone": wish.backbone,
+        "precision": wish.precision,
         "pairs": wish.pairs,
         "switches": fast.as_json(),
         "ceiling": {
-            "matmul_flops": matmul_flops(device),
+            "matmul_flops": matmul_flops(device, DTYPES[fast.precision]),
+            "dtype": fast.precision,
             "convolutions_flops": flop / taken,
             "convolutions_images_per_second": len(images) / taken,
         },

@@ -103,6 +103,12 @@ def _pretrain_words(part: Mapping[str, Any]) -> str:
         f"Pretraining: batch {part['batch']}, {part['size']}x{part['size']}, {part['clock']}, medians of"
         f" {part['rounds']} rounds{_beside_words(part)}.\nGFLOP/s at most:"
         f" a large product {product['flops'] / 1e9:.0f} ({product['dtype']}),{','.join(each)}."
+        + "".join(
+            f"\n{row['method']} {way['way']}: {note}"
+            for row in part["rows"]
+            for way in row["ways"]
+            for note in way.get("notes", ())
+        )
     )
 
 
@@ -191,8 +197,9 @@ def _probe_words(part: Mapping[str, Any]) -> str:
     return (
         f"A probe: {part['epochs']} epochs from {part['epochs_run']} run, {part['images']} images and"
         f" {part['tested']} to test on, medians of {part['pairs']} rounds.\nGFLOP/s at most: a large product"
-        f" {ceiling['matmul_flops'] / 1e9:.0f}; the backbone's convolutions forward"
-        f" {ceiling['convolutions_flops'] / 1e9:.0f} ({ceiling['convolutions_images_per_second']:.0f} images/s)."
+        f" {ceiling['matmul_flops'] / 1e9:.0f} ({ceiling.get('dtype', 'fp32')}); convolutions forward"
+        f" {ceiling['convolutions_flops'] / 1e9:.0f} (fp32,"
+        f" {ceiling['convolutions_images_per_second']:.0f} images/s)."
     )
 
 

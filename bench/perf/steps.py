@@ -1,6 +1,7 @@
 """Training steps to be measured: a method on a few images, computed in one of the ways."""
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -40,19 +41,38 @@ def step_config(method: str, batch: int, size: int) -> dict[str, Any]:
     return pretrain_config(method, identity, image_size=size, flip=False, seed=0, settings=settings)
 
 
+def _aloud(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
 def make_steps(
-    method: str, speed: Speed, split: Split, *, batch: int, size: int, num_classes: int, device: torch.device
+    method: str,
+    speed: Speed,
+    split: Split,
+    *,
+    batch: int,
+    size: int,
+    num_classes: int,
+    device: torch.device,
+    note: Callable[[str], None] = _aloud,
 ) -> Steps:
     """A pretraining at its first step.
+
+    Args:
+        method: its name.
+        speed: the way in which its steps are computed.
+        split: images of a few batches.
+        batch: images a step.
+        size: pixels a side.
+        num_classes: of the labels.
+        device: where.
+        note: told what cannot be computed in that way.
 
     Raises:
         UsageError: the method cannot be built for such images.
     """
     config = step_config(method, batch, size)
     module = build_method(config, num_classes).to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-    def note(text: str) -> None:
-        print(text, file=sys.stderr)
 
     prepare(module.train(), speed, note)
     return Steps(module, Pixels(split, device, config["train"]["scale"]), config["train"], 0, speed, note)

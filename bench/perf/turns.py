@@ -16,7 +16,7 @@ from bench.launch.control import RunOptions
 from bench.loop import prepare_device
 from bench.memory import keep_freed_memory
 from bench.perf.authors import AuthorsSteps, why_not
-from bench.perf.ceiling import MATMUL, clock
+from bench.perf.ceiling import clock, product
 from bench.perf.clone import AUTHORS
 from bench.perf.steps import make_steps, set_memory
 from bench.perf.work import Convolutions, best_convolutions, work_of
@@ -57,8 +57,12 @@ class Turns:
         self.authors: AuthorsSteps | None = None
         if wish.authors is not None and why_not(method) is None:
             self.authors = AuthorsSteps(Path(wish.authors), method, split, **shape)
+        # Way -> what it said of itself: one that fell back to another is not what it is called.
+        self.notes: dict[str, list[str]] = {way: [] for way in speeds}
         steps = {
-            way: make_steps(method, speed, split, num_classes=wish.num_classes, **shape)
+            way: make_steps(
+                method, speed, split, num_classes=wish.num_classes, note=self.notes[way].append, **shape
+            )
             for way, speed in speeds.items()
         }
         self.parameters = sum(p.numel() for p in steps["plain"].method.parameters())
@@ -74,7 +78,9 @@ class Turns:
             self.runs[AUTHORS] = self.authors.next
             self._speeds[AUTHORS] = PLAIN
         self.ways = tuple(self.runs)
-        self.runs |= {CONVOLUTIONS: self.alone, PRODUCT: _product(self._device)}
+        dtype = torch.bfloat16 if has_bf16(self._device.type) else torch.float32
+        large, self.product_flop = product(self._device, dtype)
+        self.runs |= {CONVOLUTIONS: self.alone, PRODUCT: large}
         self._count = WARM_UP.get(self._device.type, WARM_UP["cuda"])[1]
 
     def ready(self, name: str) -> Callable[[], object]:
@@ -92,12 +98,6 @@ class Turns:
         for _ in range(self._count):
             run()
         return (clock(self._device, self._threads) - begun) / self._count
-
-
-def _product(device: torch.device) -> Callable[[], object]:
-    dtype = torch.bfloat16 if has_bf16(device.type) else torch.float32
-    a, b = (torch.randn(MATMUL, MATMUL, device=device).to(dtype) for _ in range(2))
-    return lambda: a @ b
 
 
 class Beside:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
-from bench.errors import WorkersLost
+from bench.errors import RecordError, WorkersLost
 from bench.launch.control import Reason, Stop, stopped
 from bench.launch.local import LocalRunner
-from bench.launch.outcome import Display, Outcome, Summary
+from bench.launch.outcome import Display, Outcome, Summary, one_line
 from bench.launch.workers import messages
 from bench.launch.workers.crew import Crew
 from bench.launch.workers.process import Worker
@@ -101,14 +101,14 @@ class SharedRunner:
 
     def _enter(self, group: Group) -> None:
         """What is known of a pretraining and those that need it; what is not waits to be computed."""
-        first = self._local.known(group.pretrain)
+        first = self._known(group.pretrain)
         if first is not None:
             self._note(first)
             self._after(group, first)
             return
         self._queue.add(Task(group, group.pretrain))
         for cell in group.dependents:
-            if (known := self._local.known(cell)) is not None and known.state == "kept":
+            if (known := self._known(cell)) is not None and known.state == "kept":
                 self._note(known)
 
     def _after(self, group: Group, first: Outcome) -> None:
@@ -119,10 +119,17 @@ class SharedRunner:
                 continue
             if not first.ok:
                 self._note(self._local.without(cell, first))
-            elif (known := self._local.known(cell)) is not None:
+            elif (known := self._known(cell)) is not None:
                 self._note(known)
             else:
                 self._queue.add(Task(group, cell))
+
+    def _known(self, cell: Cell) -> Outcome | None:
+        """What became of a cell that needs no computing; a folder that cannot be read is one cell's failure."""
+        try:
+            return self._local.known(cell)
+        except (OSError, RecordError) as error:
+            return Outcome(cell, "failed", one_line(error))
 
     def _look_again(self, plan: Plan) -> None:
         away = {outcome.cell.id for outcome in self._summary.of("elsewhere")}
