@@ -160,10 +160,11 @@ def test_a_weight_that_is_a_view_of_another_is_taken_as_it_is():
     net, image = fast(layer), torch.randn(2, 16, 4, 4)
     layer.weight = nn.Parameter(torch.randn(16, 32, 3, 3)[:, ::2])
     expected = F.conv2d(image, layer.weight, padding=1)
-    torch.testing.assert_close(net(image), expected, rtol=1e-4, atol=1e-4)
+    assert (net(image) - expected).abs().max() <= 2e-5 * expected.abs().max()
     net(image).sum().backward()
     (wanted,) = torch.autograd.grad(F.conv2d(image, layer.weight, padding=1).sum(), layer.weight)
-    torch.testing.assert_close(layer.weight.grad, wanted, rtol=1e-4, atol=1e-3)
+    assert layer.weight.grad is not None
+    assert (layer.weight.grad - wanted).abs().max() <= 2e-5 * wanted.abs().max()
 
 
 def test_a_layer_is_timed_in_four_parts_each_with_the_gradients_it_names():
