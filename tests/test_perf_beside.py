@@ -93,9 +93,11 @@ def test_more_than_the_cores_can_do_at_a_time_is_refused_in_one_line(
 
 def test_a_copy_of_one_process_is_no_ceiling_of_several():
     found = facts()
+    found["pretrain"]["beside"] = 2
     del found["pretrain"]["copied_bytes_per_second"]
     texts = [
         e.text or "" for e in ET.fromstring(roofline(found)["svg"]).iter("{http://www.w3.org/2000/svg}text")
     ]
     assert not any("copy:" in text for text in texts)
     assert any("a large product" in text for text in texts)
+    assert any("2 processes of 1 thread, batch 128" in text for text in texts)

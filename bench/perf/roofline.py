@@ -131,9 +131,11 @@ def _frame(axes: Any, facts: Mapping[str, Any]) -> None:
         "FLOP per byte that the plain step reads and writes (estimated from its tensors' sizes);\n"
         "a method's dots have one and the same, and stand side by side to be seen"
     )
+    beside = part.get("beside", 1)
+    processes = f"{beside} processes of " if beside > 1 else ""
     axes.set_title(
         f"GFLOP/s of a step; each way is credited with the plain path's FLOP\n{machine['name']},"
-        f" {machine['threads']} thread{'s' * (machine['threads'] != 1)}, batch {part['batch']},"
+        f" {processes}{machine['threads']} thread{'s' * (machine['threads'] != 1)}, batch {part['batch']},"
         f" {part['size']}x{part['size']}",
         loc="left", fontsize=9,
     )  # fmt: skip
