@@ -1,10 +1,10 @@
 """Convolutions that have nothing to save by fewer products, as they are, in fp32 on a processor.
 
-The products of a 7x7 stem, of 4x4 filters between an image and features, of 1x1 filters of stride 2, of those as wide
-as their map, and of 3x3 ones of stride 2 on maps that `bench.winograd` does not cut into tiles. A few images at a
-time are given a border and multiplied where they lie (`direct.c`), six pixels by sixteen channels in registers;
-nothing is copied once for each tap. Three products make a convolution or a transposed one with its gradients: image
-to pixels, pixels to image, and of both to the filters.
+The products of 1x1 filters of stride 2, of those as wide as their map, and, on maps that `bench.winograd` and
+`bench.few_channels` do not cut into tiles, of 3x3 ones of stride 2, of a 7x7 stem and of 4x4 filters between an image
+and features. A few images at a time are given a border and multiplied where they lie (`direct.c`), six pixels by
+sixteen channels in registers; nothing is copied once for each tap. Three products make a convolution or a transposed
+one with its gradients: image to pixels, pixels to image, and of both to the filters.
 
 It is compiled once a machine; without a compiler the plain convolutions stay.
 """
@@ -32,7 +32,7 @@ LARGEST = 1 << 28
 Layer = nn.Conv2d | nn.ConvTranspose2d
 
 
-class _Sizes(ctypes.Structure):
+class Sizes(ctypes.Structure):
     """`shape` in C."""
 
     _fields_ = [(name, ctypes.c_long) for name in ("h", "w", "c", "oh", "ow", "k", "t", "s", "p", "count")]
@@ -54,7 +54,7 @@ class Grid:
     border: int
     transposed: bool
 
-    def sizes(self, x: Tensor, weight: Float[Tensor, "pixel_channels image_channels t t"]) -> _Sizes:
+    def sizes(self, x: Tensor, weight: Float[Tensor, "pixel_channels image_channels t t"]) -> Sizes:
         """Of a layer's input and weight."""
         k, c = weight.shape[:2]
         n, _, high, wide = x.shape
@@ -66,54 +66,54 @@ class Grid:
             h, w = high, wide
             oh, ow = ((side + 2 * p - t) // s + 1 for side in (h, w))
         one = (h + 2 * p) * (w + 2 * p) * c + oh * ow * max(k, t * t * c)
-        share = -(-n // _threads(n))
-        return _Sizes(h, w, c, oh, ow, k, t, s, p, max(1, min(share, CACHED // (4 * max(1, one)))))
+        share = -(-n // threads_of(n))
+        return Sizes(h, w, c, oh, ow, k, t, s, p, max(1, min(share, CACHED // (4 * max(1, one)))))
+
+    def convolve(self, image: Tensor, weight: Tensor, sizes: Sizes) -> Tensor:
+        """Image to pixels."""
+        panels = weight.unflatten(0, (sizes.k // LANES, LANES)).permute(0, 3, 4, 2, 1).contiguous()
+        pixels = empty_image(len(image), sizes.k, sizes.oh, sizes.ow)
+        _call("convolve", image, panels, pixels, len(image), sizes)
+        return pixels
+
+    def spread(self, pixels: Tensor, weight: Tensor, sizes: Sizes) -> Tensor:
+        """Pixels to image: the sum of what each pixel adds around it."""
+        rows = weight.permute(0, 2, 3, 1).reshape(sizes.k, -1)
+        wide = -(-rows.shape[1] // LANES)
+        rows = F.pad(rows, (0, wide * LANES - rows.shape[1]))
+        panels = rows.view(sizes.k, wide, LANES).transpose(0, 1).contiguous()
+        image = empty_image(len(pixels), sizes.c, sizes.h, sizes.w)
+        _call("spread", pixels, panels, image, len(pixels), sizes)
+        return image
+
+    def correlate(self, image: Tensor, pixels: Tensor, sizes: Sizes) -> Tensor:
+        """Of both to the filters' gradient, in the shape of the weight."""
+        grads = empty(threads_of(len(image)), sizes.t, sizes.t, sizes.c, sizes.k)
+        _call("correlate", image, pixels, grads, len(image), sizes)
+        return (grads.sum(0) if len(grads) > 1 else grads[0]).permute(3, 2, 0, 1)
 
 
-def _threads(n: int) -> int:
+def threads_of(n: int) -> int:
+    """How many threads share so many images."""
     return min(torch.get_num_threads(), n)
 
 
-def _empty(*shape: int) -> Tensor:
+def empty(*shape: int) -> Tensor:
+    """A tensor for C to write to, whatever torch's defaults are."""
     return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
-def _image(n: int, c: int, h: int, w: int) -> Tensor:
+def empty_image(n: int, c: int, h: int, w: int) -> Tensor:
+    """The same of images, in channels_last."""
     # Not a view, which what comes next could not be written into.
     return torch.empty((n, c, h, w), dtype=torch.float32, device="cpu", memory_format=torch.channels_last)
 
 
-def _call(word: str, one: Tensor, other: Tensor, to: Tensor, n: int, sizes: _Sizes) -> None:
-    threads, shape = _threads(n), ctypes.byref(sizes)
-    work = _empty(threads * library().work_direct(shape))
+def _call(word: str, one: Tensor, other: Tensor, to: Tensor, n: int, sizes: Sizes) -> None:
+    threads, shape = threads_of(n), ctypes.byref(sizes)
+    work = empty(threads * library().work_direct(shape))
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in (one, other, to, work)]
     getattr(library(), f"{word}_direct")(*pointers, ctypes.c_long(n), shape, ctypes.c_long(threads))
-
-
-def _convolve(image: Tensor, weight: Tensor, sizes: _Sizes) -> Tensor:
-    """Image to pixels."""
-    panels = weight.unflatten(0, (sizes.k // LANES, LANES)).permute(0, 3, 4, 2, 1).contiguous()
-    pixels = _image(len(image), sizes.k, sizes.oh, sizes.ow)
-    _call("convolve", image, panels, pixels, len(image), sizes)
-    return pixels
-
-
-def _spread(pixels: Tensor, weight: Tensor, sizes: _Sizes) -> Tensor:
-    """Pixels to image: the sum of what each pixel adds around it."""
-    rows = weight.permute(0, 2, 3, 1).reshape(sizes.k, -1)
-    wide = -(-rows.shape[1] // LANES)
-    rows = F.pad(rows, (0, wide * LANES - rows.shape[1]))
-    panels = rows.view(sizes.k, wide, LANES).transpose(0, 1).contiguous()
-    image = _image(len(pixels), sizes.c, sizes.h, sizes.w)
-    _call("spread", pixels, panels, image, len(pixels), sizes)
-    return image
-
-
-def _correlate(image: Tensor, pixels: Tensor, sizes: _Sizes) -> Tensor:
-    """Of both to the filters' gradient."""
-    grads = _empty(_threads(len(image)), sizes.t, sizes.t, sizes.c, sizes.k)
-    _call("correlate", image, pixels, grads, len(image), sizes)
-    return (grads.sum(0) if len(grads) > 1 else grads[0]).permute(3, 2, 0, 1)
 
 
 class _Direct(torch.autograd.Function):
@@ -124,7 +124,7 @@ class _Direct(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x, weight)
         ctx.grid = grid
-        return (_spread if grid.transposed else _convolve)(x, weight, grid.sizes(x, weight))
+        return (grid.spread if grid.transposed else grid.convolve)(x, weight, grid.sizes(x, weight))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
@@ -144,10 +144,10 @@ class _Direct(torch.autograd.Function):
         image, pixels = (dy, x) if grid.transposed else (x, dy)
         dx = dw = None
         if for_x:
-            dx = (_convolve if grid.transposed else _spread)(dy, weight, sizes)
+            dx = (grid.convolve if grid.transposed else grid.spread)(dy, weight, sizes)
         if for_weight:
             # As the weight lies: fused optimisers go by memory and look at no strides.
-            dw = torch.empty_like(weight).copy_(_correlate(image, pixels, sizes))
+            dw = torch.empty_like(weight).copy_(grid.correlate(image, pixels, sizes))
         return dx, dw, None
 
 
@@ -161,8 +161,9 @@ def _fits(layer: Layer, x: Tensor, grid: Grid) -> bool:
     return (sizes.h + 2 * sizes.p) * (sizes.w + 2 * sizes.p) * sizes.c < LARGEST
 
 
-# Arguments have the names that torch's have; of a transposed convolution a size may be asked for.
-def _run(layer: Layer, grid: Grid, input: Tensor, *asked: Any, **named: Any) -> Tensor:
+# Arguments have the names that torch's have.
+def run_layer(layer: Layer, grid: Grid, input: Tensor, *asked: Any, **named: Any) -> Tensor:
+    """A layer's output; of a transposed one a size may be asked for, which torch gives."""
     if asked or named or not _fits(layer, input, grid):
         plain: Any = type(layer).forward
         return plain(layer, input, *asked, **named)
@@ -190,7 +191,7 @@ def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
     fewer = not image % LANES and (taps, step, border) in ((3, 1, 1), (4, 2, 1))
     if fewer:
         return None
-    return functools.partial(_run, layer, Grid(taps, step, border, transposed))
+    return functools.partial(run_layer, layer, Grid(taps, step, border, transposed))
 
 
 def replace_direct(module: nn.Module) -> int:

@@ -19,8 +19,8 @@ class ProbeSpeed:
     Attributes:
         folded: run the frozen prefix with its BN folded into its convolutions.
         bilinear: convolve small maps of stages whose BN is folded with fewer products; see `bench.bilinear`.
-        winograd: the same in C, of the trained stages, and of the frozen ones where maps are cut into its tiles; see
-            `bench.winograd`.
+        winograd: the same in C, of the trained stages, and of the frozen ones where maps are cut into its tiles, and
+            of an image's few channels where `direct` is on too; see `bench.winograd`.
         direct: other convolutions of both; see `bench.direct`.
         fused_norm: batch norm of the trained stages at once with its activation and residual sum; see
             `bench.fused_norm`.

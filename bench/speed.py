@@ -56,7 +56,8 @@ class Speed:
 
     Attributes:
         flat_update: one fused Adam over parameters that lie in one piece of memory, in place of a loop over them.
-        winograd: convolutions with fewer products, in fp32 on a processor; see `bench.winograd`.
+        winograd: convolutions with fewer products, in fp32 on a processor; those of an image's few channels where
+            `direct` is on too. See `bench.winograd`.
         direct: the other convolutions, in fp32 on a processor; see `bench.direct`.
         fused_norm: batch norm at once with what follows it, likewise; see `bench.fused_norm`.
         keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.

@@ -8,7 +8,8 @@ overlap, and adds (a transposed convolution). No tile reaches beyond an image, a
 parities.
 
 Sums of neighbours are written out on eight channels at once. The products in between are those of `panels.c`, six
-rows by sixteen columns at a time, which fill the registers of AVX2.
+rows by sixteen columns at a time, which fill the registers of AVX2. Those of an image of few channels are written in
+`bench.few_tiles`, and compiled with these.
 """
 
 import ctypes
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.compiled import load_library
+from bench.few_tiles import few_code
 from bench.minimal_filters import TILE, both_sides, transposed
 from bench.tile_filters import filters_code, transform
 from bench.tile_forms import FORMS, Form, Side
@@ -126,7 +128,7 @@ def source() -> str:
             if form.step > 1:
                 windows_out.append(f"windows_out_{form.name}_{part}(j->to_{image}, {panels});")
         text.append(filters_code(form, windows_in, windows_out))
-    return "".join(text)
+    return "".join([*text, few_code()])
 
 
 def _windows(form: Form, part: int, rows: Side, cols: Side) -> str:

@@ -5,7 +5,7 @@ m * r (Lavin and Gray, arXiv 1509.09308). F(4, 3) takes 36 products where a 3x3 
 convolution of stride 2 is four convolutions of 2x2 taps, one for each parity of its output, and F(4, 2) takes 25
 products where each takes 64. A 3x3 convolution of stride 2 is four of 2x2, 2x1, 1x2 and 1x1 taps: 81 products where
 it takes 144. Both gradients take the same path backwards; that of a transposed convolution by its input is a
-convolution of stride 2, which is so computed.
+convolution of stride 2, which is so computed. Those of an image of few channels are in `bench.few_channels`.
 
 Tiles are transformed, multiplied and transformed back a few images at a time in memory that stays in a processor's
 cache (`bench.tiles`, in C). It is compiled once a machine; without a compiler the plain convolutions stay.
@@ -14,6 +14,7 @@ cache (`bench.tiles`, in C). It is compiled once a machine; without a compiler t
 import contextlib
 import ctypes
 import functools
+import math
 import mmap
 import threading
 from collections.abc import Callable
@@ -22,13 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.few_channels import plan_few
 from bench.minimal_filters import LANES, TILE
 from bench.plain_tensors import are_plain, fits_layer
 from bench.tile_forms import CONVOLVE, HALVE, HALVE_BY_THREE, Form
 from bench.tiles import functions, library
 
 # As many tiles at a time, at least: a filter is read for that many products.
-TILES = 64
+TILES = 36
+# Of panels that C multiplies at once.
+ROWS = 6
 # Bytes of working memory that a thread keeps for its next call.
 KEPT = 256 << 20
 
@@ -123,13 +127,16 @@ def _run(
 
 
 def _at_a_time(form: Form, n: int, h: int, w: int, c: int, k: int, threads: int) -> int:
-    """How many images: their panels take about the memory of the filters, both of which are read time and again."""
+    """How many images: their panels take about half the memory of the filters, which are read time and again."""
     tiles = (h // TILE) * (w // TILE)
     panels = form.points**2 * c + form.products * k
-    wanted = max(form.filters * c * k // (tiles * panels), -(-TILES // tiles))
+    wanted = max(0.6 * form.filters * c * k / (tiles * panels), TILES / tiles)
     share = -(-n // threads)
-    # As even as they come.
-    return -(-share // max(1, round(share / wanted)))
+    if round(share / wanted) <= 1:
+        return share
+    # So many images have tiles for whole blocks of rows.
+    whole = 1 if tiles >= TILES else ROWS // math.gcd(ROWS, tiles)
+    return min(share, max(whole, round(wanted / whole) * whole))
 
 
 class _Threes(torch.autograd.Function):
@@ -238,7 +245,7 @@ def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
     usual = layer.groups == 1 and layer.padding_mode == "zeros" and not any(layer.output_padding)
     usual = usual and layer.dilation == (1, 1)
     if not usual or layer.in_channels % LANES or layer.out_channels % LANES:
-        return None
+        return plan_few(layer)
     if type(layer) is nn.Conv2d and shape == ((3, 3), (1, 1), (1, 1)):
         return functools.partial(_convolve, layer)
     if type(layer) is nn.Conv2d and shape in (((3, 3), (2, 2), (1, 1)), ((4, 4), (2, 2), (1, 1))):
@@ -261,7 +268,8 @@ def replace_convolutions(module: nn.Module) -> int:
 
     A layer decides at each call: an image whose sides are no multiples of four (of eight, at stride 2), of another
     type or on another device, takes the plain way; a convolution of stride 2 the way that it has now, so that
-    `bench.direct` is to come first.
+    `bench.direct` is to come first. Those between an image's few channels and features are replaced only where it has
+    come first, and fall back on it.
 
     Returns:
         How many layers.

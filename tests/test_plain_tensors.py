@@ -22,6 +22,11 @@ pytestmark = pytest.mark.usefixtures("compiled")
 LAST = torch.channels_last
 
 
+def replace_both(layer):
+    replace_direct(layer)
+    return replace_convolutions(layer)
+
+
 # A layer and how it is given to C.
 CONVOLUTIONS = {
     "3x3": (lambda bias: nn.Conv2d(32, 16, 3, 1, 1, bias=bias), replace_convolutions),
@@ -30,6 +35,7 @@ CONVOLUTIONS = {
     "3x3 of stride 2": (lambda bias: nn.Conv2d(32, 16, 3, 2, 1, bias=bias), replace_convolutions),
     "3x3 of stride 2, direct": (lambda bias: nn.Conv2d(32, 16, 3, 2, 1, bias=bias), replace_direct),
     "transposed to 3": (lambda bias: nn.ConvTranspose2d(32, 3, 4, 2, 1, bias=bias), replace_direct),
+    "transposed to 3, fewer": (lambda bias: nn.ConvTranspose2d(32, 3, 4, 2, 1, bias=bias), replace_both),
 }
 NORM = {"norm": (lambda _: nn.BatchNorm2d(32), fuse_norms)}
 LAYERS = {

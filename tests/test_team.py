@@ -192,7 +192,7 @@ def test_a_process_without_torch_takes_threads_of_its_own(path):
 
 
 def test_no_layer_makes_threads_of_its_own():
-    for name in ("panels.c", "channels.c", "pooled.c", "direct.c"):
+    for name in ("panels.c", "few.c", "channels.c", "pooled.c", "direct.c"):
         assert "pthread" not in (HERE / name).read_text()
     assert tiles.source().count("pthread_create") == 1
 

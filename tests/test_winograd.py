@@ -13,7 +13,7 @@ from bench import winograd
 from bench.checkpoint import read_tensors
 from bench.compiled import NoCompiler, load_library
 from bench.errors import Diverged, Interrupted
-from bench.minimal_filters import ONE, THREE, TILE, TWO
+from bench.minimal_filters import FOUR, ONE, THREE, TILE, TWO
 from bench.speed import Speed
 from bench.winograd import replace_convolutions
 from tests.learning import MemoryAttempt, make_method, pretrain_config
@@ -24,7 +24,7 @@ ERROR = 2e-5
 SWITCHES = Speed(flat_update=True, winograd=True, keep_memory=True)
 
 
-@pytest.mark.parametrize(("matrices", "taps"), [(THREE, 3), (TWO, 2), (ONE, 1)])
+@pytest.mark.parametrize(("matrices", "taps"), [(FOUR, 4), (THREE, 3), (TWO, 2), (ONE, 1)])
 def test_the_matrices_give_a_filters_output_exactly(matrices, taps):
     a, g, b = (np.array(m, dtype=object) for m in matrices)
     draw = np.random.default_rng(0)

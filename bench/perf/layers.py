@@ -71,8 +71,12 @@ LAYERS: dict[str, dict[str, Layer]] = {
         "4x4 of stride 2, 64→128": Layer(partial(Conv, 64, 128, 4, 2, 1), 64, 16),
         "4x4 of stride 2, 128→256": Layer(partial(Conv, 128, 256, 4, 2, 1), 128, 8),
         "3x3 of stride 2, 64→128": Layer(partial(Conv, 64, 128, 3, 2, 1), 64, 8),
+        "7x7 of stride 2, 3→64": Layer(partial(Conv, 3, 64, 7, 2, 3), 3, 32),
+        "transposed 4x4, 64→3": Layer(partial(Transposed, 64, 3, 4, 2, 1), 64, 16),
+        "4x4 of stride 2, 3→64": Layer(partial(Conv, 3, 64, 4, 2, 1), 3, 32),
     },
     "direct": {
+        # These three where `winograd` is off, too.
         "7x7 of stride 2, 3→64": Layer(partial(Conv, 3, 64, 7, 2, 3), 3, 32),
         "transposed 4x4, 64→3": Layer(partial(Transposed, 64, 3, 4, 2, 1), 64, 16),
         "4x4 of stride 2, 3→64": Layer(partial(Conv, 3, 64, 4, 2, 1), 3, 32),
@@ -93,8 +97,16 @@ LAYERS: dict[str, dict[str, Layer]] = {
         "BN, 128": Layer(partial(nn.BatchNorm2d, 128), 128, 4),
     },
 }
+
+
+def _with_fewer(module: nn.Module) -> int:
+    # Those of an image's channels are what `direct` has, with fewer products.
+    replace_direct(module)
+    return replace_convolutions(module)
+
+
 REPLACE: dict[str, Callable[[nn.Module], int]] = {
-    "winograd": replace_convolutions,
+    "winograd": _with_fewer,
     "direct": replace_direct,
     "fused_norm": fuse_norms,
 }
