@@ -42,7 +42,9 @@ def test_the_fast_way_of_a_step_is_not_slower_than_the_plain_one():
 
 def test_features_that_are_computed_once_save_a_probe_most_of_its_time():
     SHELF.items.clear()
-    wish = probe.Wish(registry.load("digits", None), ("conv1-5",), pairs=1, images=256, epochs=2)
+    wish = probe.Wish(
+        registry.load("digits", None), ("conv1-5",), pairs=1, images=256, epochs=2, memory=False
+    )
 
     def ratio():
         ways = probe.measure(wish, print)["rows"][0]["ways"]

@@ -1,16 +1,27 @@
-"""`bench perf probe --shared`: what features that are kept from one freeze point to the next save."""
+"""`bench perf probe`: peaks, and what features that are kept from one freeze point to the next save (`--shared`)."""
+
+from typing import Any
 
 import pytest
 
 from bench import feature_store
 from bench.cli import main
+from bench.commands import perf
 from bench.data import registry
+from bench.errors import BenchError
 from bench.feature_store import SHELF
+from bench.launch.control import RunOptions
 from bench.perf import facts, probe, probe_time, shown
+from bench.perf.peak import probe_peak
 from bench.perf.probe_time import Taken
 
 POINTS = ("conv1-5", "conv1", "conv1-3")
 IN_TURN = ("conv1", "conv1-3", "conv1-5")
+MACHINE = {
+    **{"name": "a machine", "threads": 1, "versions": {"torch": "2"}, "bf16_units": False, "cores": 2},
+    **{"load": 0.0, "device": "cpu"},
+}
+SMALL: Any = {"backbone": "resnet9", "size": 32, "num_classes": 10, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +51,7 @@ def measured(digits, monkeypatch, **given):
     monkeypatch.setattr(probe, "_shared", watched)
     # The ways without one of these are of no interest here.
     monkeypatch.setattr(probe, "SWITCHES", ())
-    wish = probe.Wish(digits, pairs=2, images=32, tested=8, epochs=1, **given)
+    wish = probe.Wish(digits, pairs=2, images=32, tested=8, epochs=1, **{"memory": False, **given})
     return probe.measure(wish, lambda text: None), counts
 
 
@@ -55,6 +66,67 @@ def test_points_are_probed_in_turn_with_features_kept_and_without(digits, monkey
     assert shared["freezes"] == list(IN_TURN)
     assert all(len(shared[part]["each"]) == 2 for part in ("before", "whole"))
     assert shared["before"]["median"] > 0
+
+
+def test_each_way_has_its_peak_and_the_table_a_column(digits, monkeypatch):
+    asked = []
+
+    def peak(freeze, options, **shape):
+        asked.append((freeze, options.cache_bytes > 0, options.probing.folded))
+        assert shape == {**SMALL, "images": 32, "tested": 8}
+        return {"peak_bytes": 900_000_000, "before_bytes": 7}
+
+    monkeypatch.setattr(probe, "probe_peak", peak)
+    found, _ = measured(digits, monkeypatch, freezes=("conv1",), memory=True)
+    assert asked == [("conv1", False, False), ("conv1", True, False), ("conv1", True, True)]
+    text = shown.text({"probe": found, "machine": MACHINE})
+    assert " MB " in text
+    assert text.count(" 900 ") == 3
+    assert max(map(len, text.splitlines())) <= 100
+    for way in found["rows"][0]["ways"].values():
+        del way["peak_bytes"]
+    assert " MB " not in shown.text({"probe": found, "machine": MACHINE})
+
+
+@pytest.mark.parametrize("budget", [pytest.param(0, marks=pytest.mark.slow), RunOptions.cache_bytes])
+def test_features_that_are_kept_and_nothing_else_grow_with_the_images(budget):
+    options = RunOptions(threads=1, cache_bytes=budget)
+    few, many = (
+        probe_peak("conv1", options, images=64, tested=tested, **SMALL)["peak_bytes"]
+        for tested in (1000, 4000)
+    )
+    # 64 channels of 8 x 8 pixels of each image.
+    features = 3000 * 64 * 8 * 8 * 4
+    if budget:
+        assert many - few == pytest.approx(features, rel=0.3)
+    else:
+        assert many - few < 0.5 * features
+
+
+def test_a_process_that_dies_is_told_in_a_line():
+    with pytest.raises(BenchError, match=r"peak memory of a probe at conv9 could not be measured: .*conv9"):
+        probe_peak("conv9", RunOptions(threads=1), images=8, tested=4, **SMALL)
+
+
+def test_a_peak_that_is_missing_loses_no_time(digits, monkeypatch):
+    def dies(*_, **__):
+        raise BenchError("the peak memory of a probe at conv1 could not be measured: signal 9")
+
+    monkeypatch.setattr(probe, "probe_peak", dies)
+    found, _ = measured(digits, monkeypatch, freezes=("conv1",), memory=True)
+    assert found["rows"][0]["ways"]["fast"]["times_faster"] > 0
+    assert " MB " not in shown.text({"probe": found, "machine": MACHINE})
+
+
+@pytest.mark.parametrize(("words", "memory"), [([], True), (["--no-memory"], False)])
+def test_peaks_are_measured_unless_they_are_not_wanted(words, memory, monkeypatch):
+    wishes = []
+    monkeypatch.setattr(probe, "measure", lambda wish, tell: wishes.append(wish) or {})
+    parts = []
+    monkeypatch.setattr(perf, "_measured", lambda given, found: parts.append(found["probe"]) or 0)
+    assert main(["perf", "probe", "-d", "digits", *words]) == 0
+    parts[0].measure(None, "cpu", print)
+    assert wishes[0].memory == memory
 
 
 def test_unasked_there_is_nothing_to_tell(digits, monkeypatch):
@@ -89,12 +161,8 @@ def test_its_ratios_are_the_anew_ones_seconds_by_those_of_the_kept(digits, monke
     assert {what for (what, _), _ in facts.ratios({"probe": found})} == {
         f"{point} {way}" for point in POINTS for way in ("cached", "fast")
     }
-    machine = {
-        **{"name": "a machine", "threads": 1, "versions": {"torch": "2"}, "bf16_units": False, "cores": 2},
-        **{"load": 0.0, "device": "cpu"},
-    }
     for words in (shown.text, shown.markdown):
-        text = words({"probe": found, "machine": machine})
+        text = words({"probe": found, "machine": MACHINE})
         assert "seconds before training" in text
         assert "3.00 (3.00–3.00)" in text
         assert "1.50 (1.50–1.50)" in text

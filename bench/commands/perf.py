@@ -10,7 +10,7 @@ import click
 
 from bench.commands import perf_data, perf_loading, perf_seeds
 from bench.commands.options import typed, user_path
-from bench.commands.perf_options import beside, check_shared, shared_options
+from bench.commands.perf_options import beside, check_shared, memory_option, shared_options
 from bench.errors import UsageError
 from bench.files import dumps, write_bytes
 from bench.selection import freeze_points, select, split
@@ -77,7 +77,7 @@ command.add_command(perf_loading.command)
     "--ways", multiple=True, metavar="NAMES", help="Only these beside plain: fast, no-winograd, compiled, ..."
 )
 @click.option("--profile", is_flag=True, help="Also where a step's time goes.")
-@click.option("--memory/--no-memory", default=True, help="Each way's peak, in a process of its own.")
+@memory_option
 @click.option(
     "--authors",
     type=click.Path(path_type=Path),
@@ -136,6 +136,7 @@ def pretrain(**given: Any) -> int:
     help="Of a whole probe.",
 )
 @click.option("--each", is_flag=True, help="Also without each of the switches.")
+@memory_option
 @click.option("--shared", is_flag=True, help="Also what keeping features for the next freeze point saves.")
 @shared_options("cifar100")
 def probe(**given: Any) -> int:

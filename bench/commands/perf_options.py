@@ -14,6 +14,11 @@ from bench.launch.device import DEVICES, num_cores
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+memory_option = click.option(
+    "--memory/--no-memory", default=True, help="Each way's peak, in a process of its own."
+)
+
+
 def shared_options(dataset: str) -> Callable[[F], F]:
     """Where to measure, of which images, and what becomes of the numbers."""
     options = (

@@ -1,6 +1,6 @@
-"""Peak memory of a pretraining's steps in a process of its own: a process's peak never goes down again.
+"""Peak memory of a pretraining's steps, or of a probe, in a process of its own: a peak never goes down again.
 
-`peak` starts one; `python -m bench.perf.peak` is what it runs.
+`peak` and `probe_peak` start one; `python -m bench.perf.peak` is what it runs.
 """
 
 import contextlib
@@ -8,15 +8,19 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bench.data.arrays import Dataset, Split
 from bench.errors import BenchError
 from bench.launch.control import RunOptions
 from bench.loop import peak_memory, prepare_device
-from bench.perf.steps import make_steps, random_images, set_memory
+from bench.perf.probe_time import fresh_weights, probe_config, time_probe
+from bench.perf.steps import BATCHES, make_steps, random_images, set_memory
+from bench.probe_speed import ProbeSpeed
 from bench.provenance import source_root
 from bench.speed import Speed, from_json
 
@@ -46,6 +50,47 @@ def peak(
         "method": method, "speed": speed.as_json(), "batch": batch, "size": size, "num_classes": num_classes,
         "device": device, "threads": threads, "steps": steps,
     }  # fmt: skip
+    return _in_its_process(asked, method)
+
+
+def probe_peak(
+    freeze: str,
+    options: RunOptions,
+    *,
+    backbone: str,
+    images: int,
+    tested: int,
+    size: int,
+    num_classes: int,
+    device: str,
+) -> dict[str, int]:
+    """Bytes held at once by a process that runs an epoch of a probe, features and all, the images given not counted.
+
+    Args:
+        freeze: point.
+        options: `cache_bytes`, `threads` and `probing` are looked at.
+        backbone: timm's name.
+        images: to train on.
+        tested: to test on.
+        size: pixels a side.
+        num_classes: of the labels.
+        device: "cpu", "cuda", ...
+
+    Returns:
+        As `peak`; before, with the images given.
+
+    Raises:
+        BenchError: as `peak`.
+    """
+    asked = {
+        "freeze": freeze, "speed": options.probing.as_json(), "cache_bytes": options.cache_bytes,
+        "threads": options.threads, "backbone": backbone, "images": images, "tested": tested, "size": size,
+        "num_classes": num_classes, "device": device,
+    }  # fmt: skip
+    return _in_its_process(asked, f"a probe at {freeze}")
+
+
+def _in_its_process(asked: dict[str, Any], what: str) -> dict[str, int]:
     path = os.pathsep.join(filter(None, [str(source_root()), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-m", "bench.perf.peak"],
@@ -56,7 +101,7 @@ def peak(
     )
     if done.returncode:
         last = (done.stderr.strip() or f"signal {-done.returncode}").splitlines()[-1]
-        raise BenchError(f"the peak memory of {method} could not be measured: {last}")
+        raise BenchError(f"the peak memory of {what} could not be measured: {last}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -74,6 +119,33 @@ def _measure(asked: dict[str, Any]) -> dict[str, int]:
 
     load_plugins()
     device = prepare_device(asked["device"], RunOptions(threads=asked["threads"]))
+    return (_of_probe if "freeze" in asked else _of_steps)(asked, device)
+
+
+def _of_probe(asked: dict[str, Any], device: torch.device) -> dict[str, int]:
+    shape = asked["size"], asked["num_classes"]
+    train, test = (_images(asked[name], *shape) for name in ("images", "tested"))
+    names = tuple(map(str, range(asked["num_classes"])))
+    data = Dataset("random", train, test, train, names, "random", False)
+    options = RunOptions(
+        threads=asked["threads"], cache_bytes=asked["cache_bytes"], probing=ProbeSpeed(**asked["speed"])
+    )
+    before = _peak(device)
+    with tempfile.TemporaryDirectory() as folder:
+        weights = fresh_weights(asked["backbone"], Path(folder))
+        config = probe_config(asked["backbone"], asked["freeze"], 1, asked["images"])
+        time_probe(config, data, weights, str(device), options)
+    # A GPU's memory has none of the images given; copies that a way makes are its own.
+    images = 0 if device.type == "cuda" else data.train.images.nbytes + data.test.images.nbytes
+    return _without(images, device, before)
+
+
+def _images(count: int, size: int, num_classes: int) -> Split:
+    split = random_images(-(-count // BATCHES), size, num_classes)
+    return Split(split.images[:count], split.labels[:count])
+
+
+def _of_steps(asked: dict[str, Any], device: torch.device) -> dict[str, int]:
     split = random_images(asked["batch"], asked["size"], asked["num_classes"])
     speed = from_json(asked["speed"])
     set_memory(speed)
@@ -82,11 +154,14 @@ def _measure(asked: dict[str, Any]) -> dict[str, int]:
     steps = make_steps(asked["method"], speed, split, device=device, **shape)
     for _ in range(asked["steps"]):
         steps.next()
+    # A copy of the images lies on the device, beside the one that was made here.
+    return _without(split.images.nbytes * (1 if device.type == "cuda" else 2), device, before)
+
+
+def _without(images: int, device: torch.device, before: int) -> dict[str, int]:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    # A copy of the images lies on the device, beside the one that was made here.
-    data = split.images.nbytes * (1 if device.type == "cuda" else 2)
-    return {"peak_bytes": _peak(device) - data, "before_bytes": before}
+    return {"peak_bytes": _peak(device) - images, "before_bytes": before}
 
 
 if __name__ == "__main__":

@@ -16,17 +16,17 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.build import build_backbone
-from bench.checkpoint import write_tensors
 from bench.compilable import why_missing
 from bench.data.arrays import Dataset, Split
+from bench.errors import BenchError
 from bench.feature_store import SHELF
 from bench.heads import freeze_index
 from bench.launch.control import RunOptions
 from bench.perf.ceiling import convolutions, matmul_flops
 from bench.perf.facts import spread
-from bench.perf.probe_time import Taken, time_probe
+from bench.perf.peak import probe_peak
+from bench.perf.probe_time import Taken, fresh_weights, probe_config, time_probe
 from bench.probe_speed import choose_probe
-from bench.protocols import ProbeSettings
 from bench.speed import without_c
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -61,6 +61,7 @@ class Wish:
         precision: see `bench.speed.choose`.
         each: also the fast way without each of its switches.
         shared: also the freeze points in turn, with features made anew and with those of one kept for the next; fp32.
+        memory: each way's peak too, in a process of its own.
     """
 
     data: Dataset
@@ -76,6 +77,7 @@ class Wish:
     precision: str = "auto"
     each: bool = False
     shared: bool = False
+    memory: bool = True
 
 
 def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -83,7 +85,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
 
     Args:
         wish: what to measure.
-        tell: told now and then how far it is.
+        tell: told now and then how far it is, and why a peak is missing.
     """
     torch.set_num_threads(wish.threads)
     device = torch.device(wish.device)
@@ -102,9 +104,7 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
                 ways[f"fast but {name}"] = replace(plain, probing=replace(fast, **{name: False}))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "model.safetensors"
-        backbone = build_backbone(wish.backbone, 0)
-        write_tensors(weights, {f"backbone.{k}": v for k, v in backbone.state_dict().items()})
+        weights, backbone = fresh_weights(wish.backbone, Path(folder)), build_backbone(wish.backbone, 0)
         for options in ways.values():
             # What a library sets up at its first call is not a way's.
             _time(wish, wish.freezes[0], few(data, 128), weights, options, epochs=1)
@@ -118,6 +118,14 @@ def measure(wish: Wish, tell: Callable[[str], None]) -> dict[str, Any]:
                 # A table has the plain one first, whichever began.
                 rounds.append({n: taken[n] for n in ways})
             rows.append(_row(wish, freeze, rounds, _flop(backbone, index, data, wish)))
+            if wish.memory:
+                tell(f"{freeze}: memory")
+                for name, options in ways.items():
+                    # Minutes of times are not lost for one of them.
+                    try:
+                        rows[-1]["ways"][name] |= _peak(wish, freeze, data, options)
+                    except BenchError as error:
+                        tell(str(error))
         shared = None
         if wish.shared:
             ordered = sorted(wish.freezes, key=lambda freeze: freeze_index(backbone, freeze))
@@ -168,14 +176,21 @@ def _time(
     epochs: int | None = None,
     kept: bool = False,
 ) -> Taken:
-    settings = ProbeSettings(epochs=epochs or wish.epochs, batch_size=min(128, len(data.train.labels)))
-    config = {
-        "pretrain": {"backbone": wish.backbone},
-        "freeze": freeze,
-        "seed": 0,
-        "probe": {**vars(settings)},
-    }
+    config = probe_config(wish.backbone, freeze, epochs or wish.epochs, len(data.train.labels))
     return time_probe(config, data, weights, wish.device, options, kept)
+
+
+def _peak(wish: Wish, freeze: str, data: Dataset, options: RunOptions) -> dict[str, int]:
+    return probe_peak(
+        freeze,
+        options,
+        backbone=wish.backbone,
+        images=len(data.train.labels),
+        tested=len(data.test.labels),
+        size=data.train.images.shape[-1],
+        num_classes=len(data.classes),
+        device=wish.device,
+    )
 
 
 def _shared(

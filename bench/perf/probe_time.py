@@ -1,4 +1,4 @@
-"""Seconds of one probe, as `bench.probe.probe` takes them."""
+"""Seconds of one probe, as `bench.probe.probe` takes them, and a probe that nothing was trained for."""
 
 import itertools
 import statistics
@@ -9,12 +9,15 @@ from typing import Any, cast
 
 import torch
 
+from bench.build import build_backbone
+from bench.checkpoint import write_tensors
 from bench.data.arrays import Dataset
 from bench.feature_store import SHELF
 from bench.launch.control import RunOptions, Stop
 from bench.memory import release_freed_memory
 from bench.perf.ceiling import clock
 from bench.probe import probe
+from bench.protocols import ProbeSettings
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,20 @@ class _Attempt:
 
     def save_arrays(self, name: str, **arrays: Any) -> None:
         del name, arrays
+
+
+def fresh_weights(backbone: str, folder: Path) -> Path:
+    """A file of a network's weights as they were initialised, in a folder."""
+    path = folder / "model.safetensors"
+    state = build_backbone(backbone, 0).state_dict()
+    write_tensors(path, {f"backbone.{name}": value for name, value in state.items()})
+    return path
+
+
+def probe_config(backbone: str, freeze: str, epochs: int, images: int) -> dict[str, Any]:
+    """The configuration of a probe of so many images, the paper's but for its epochs."""
+    settings = ProbeSettings(epochs=epochs, batch_size=min(128, images))
+    return {"pretrain": {"backbone": backbone}, "freeze": freeze, "seed": 0, "probe": {**vars(settings)}}
 
 
 def time_probe(

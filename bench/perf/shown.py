@@ -14,9 +14,13 @@ PROFILE_NOTE = (
     "Where a step's time goes, by torch's profiler;\n"
     "what is computed at once with BN (activation, residual sum, max-pool) counts as BN:"
 )
+PEAK_NOTE = (
+    "MB: the most that a process of one epoch held, with its features and copies of images, without the\n"
+    "images given to it; on a processor with torch's own code."
+)
 SHARED_NOTE = (
-    "Probes of one pretraining one after another, with features made anew each time and with those of one kept for\n"
-    "the next."
+    "Probes of one pretraining one after another, with features made anew each time and with those of one kept\n"
+    "for the next."
 )
 READING = (
     "FLOP are those of the plain path, forward and backward, whatever a way computes in their place. conv. %: the"
@@ -200,11 +204,16 @@ def _probe_words(part: Mapping[str, Any]) -> str:
         f" {ceiling['matmul_flops'] / 1e9:.0f} ({ceiling.get('dtype', 'fp32')}); convolutions forward"
         f" {ceiling['convolutions_flops'] / 1e9:.0f} (fp32,"
         f" {ceiling['convolutions_images_per_second']:.0f} images/s)."
+        + (f"\n{PEAK_NOTE}" if _has_peaks(part) else "")
     )
 
 
+def _has_peaks(part: Mapping[str, Any]) -> bool:
+    return any("peak_bytes" in way for row in part["rows"] for way in row["ways"].values())
+
+
 def _probe(part: Mapping[str, Any]) -> Table:
-    rows = []
+    memory, rows = _has_peaks(part), []
     for row in part["rows"]:
         for way, t in row["ways"].items():
             share = row["flop_per_image"] * t["images_per_second"] / part["ceiling"]["matmul_flops"]
@@ -216,11 +225,20 @@ def _probe(part: Mapping[str, Any]) -> Table:
                     f"{t['ms_a_batch']:.1f}",
                     f"{t['images_per_second']:.0f}",
                     f"{100 * share:.0f}",
+                    *([f"{t['peak_bytes'] / 1e6:.0f}"] if "peak_bytes" in t else [""] if memory else []),
                     f"{t['times_faster']:.2f} ({min(t['each_round']):.2f}–{max(t['each_round']):.2f})",
                 ]
             )
-    header = ["frozen", "features", "seconds", "ms a batch", "images/s", "prod. %", "recomputed / way"]
-    return header, rows
+    header = [
+        "frozen",
+        "features",
+        "seconds",
+        "ms a batch",
+        "images/s",
+        "prod. %",
+        *(["MB"] if memory else []),
+    ]
+    return [*header, "recomputed / way"], rows
 
 
 def _shared(shared: Mapping[str, Any]) -> Table:
