@@ -1,21 +1,22 @@
 """How long a cell will take, before it runs: from finished cells, from miniatures, else from a rough table. No torch.
 
-A cell's time is that of its images: a pretraining's are seen once an epoch, a probe's once for the features and once
-an epoch, an evaluation's once. What finished cells spent an image is scaled to the epochs and images of the one asked
-for; an evaluation's whole time tells another's on the same data set, whatever the method. Where nothing like a cell
-has finished, a miniature of it may have been measured (`bench.micro`); else there is a table of orders of magnitude,
-which follows what was measured of other cells of the kind.
+A cell's time is that of its images: a pretraining's are seen once an epoch, a probe's once for the features, where
+no earlier one has left them, and once an epoch, an evaluation's once. What finished cells spent an image is scaled to
+the epochs and images of the one asked for; an evaluation's whole time tells another's on the same data set, whatever
+the method. Where nothing like a cell has finished, a miniature of it may have been measured (`bench.micro`); else
+there is a table of orders of magnitude, which follows what was measured of other cells of the kind.
 """
 
 import os
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.launch.control import RunOptions
+from bench.micro.left import there_still
 from bench.micro.measurement import Measurement
 from bench.micro.signature import Images, images_of, key_of_signature, signature
 from bench.plan import Cell, pretraining
@@ -97,6 +98,7 @@ class Estimator:
     Attributes:
         measured: what miniatures told, by the key of a signature.
         fresh: the keys of those that were measured just now.
+        before: by a probe's id, the probes before it whose features its own can be made of; see `bench.micro.left`.
     """
 
     def __init__(self, kind: DeviceKind, located: Mapping[str, Any] | None = None) -> None:
@@ -106,6 +108,7 @@ class Estimator:
         self.num_train: dict[str, int] = {}
         self.measured: dict[str, Measurement] = {}
         self.fresh: set[str] = set()
+        self.before: Mapping[str, Sequence[Cell]] = {}
         self._factors: dict[str, float] = {}
         self._keys: dict[str, str] = {}
         self._told: dict[str, str] = {}
@@ -197,12 +200,17 @@ class Estimator:
             self._told[cell.id] = "now" if now else "earlier"
             memory = found.bytes(cell.config, images, RunOptions.cache_bytes, self.kind == "gpu")
             source = "measured now" if now else f"measured at {found.at[:16].replace('T', ' ')}"
-            return Prediction(found.seconds(cell.config, images), memory, source)
+            before, told = self.before.get(cell.id, ()), self._measurement
+            left = there_still(cell, before, told, images, RunOptions.cache_bytes)
+            return Prediction(found.seconds(cell.config, images, left=left), memory, source)
         if not epochs:
             return Prediction(CELL_SECONDS, None, "rough")
         self._told[cell.id] = "rough"
         factor = self._factors.get(cell.kind, 1.0)
         return Prediction(max(CELL_SECONDS, self._rough_seconds(cell) * factor), None, "rough")
+
+    def _measurement(self, cell: Cell) -> Measurement | None:
+        return self.measured.get(self.signature_key(cell))
 
     def _rough_seconds(self, cell: Cell) -> float:
         train, features = rough_rates(cell, self.kind)

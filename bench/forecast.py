@@ -1,8 +1,6 @@
 """What a whole plan will take: what is not known is measured on miniatures; then time, devices, money. No torch."""
 
 import heapq
-import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +15,9 @@ from bench.launch.workers.queue import Queue, Task
 from bench.launch.workers.share import Jobs, Machine, num_workers, threads_each
 from bench.micro.asking import Answer, ask
 from bench.micro.kept import Place, keep, kept, place
+from bench.micro.left import leaving
 from bench.plan import Cell, Group, Plan
-from bench.probe_speed import choose_probe
+from bench.probe_speed import ProbeSpeed, choose_probe
 from bench.records import Run
 from bench.speed import changing_bits, choose, without_c
 
@@ -58,47 +57,23 @@ class Way:
         return place(kind, self.threads_each, self.speed, self.precision)
 
 
-@dataclass(frozen=True)
-class Price:
-    """Of an hour of a device.
-
-    Attributes:
-        amount: in the unit.
-        unit: of money, as typed; may be "".
-    """
-
-    amount: float
-    unit: str = ""
-
-    def of(self, device_hours: float) -> str:
-        """The cost, as a person says it: "12.50 EUR", with a digit more where it is less than one."""
-        cost = self.amount * device_hours
-        return f"{cost:.{2 if cost >= 1 or not cost else 3}f} {self.unit}".strip()
-
-
-def parse_price(text: str) -> Price:
-    """A price such as "2.5", "2.5EUR", "0.90 $/h" or "EUR 2.5".
-
-    Raises:
-        ValueError: it is none.
-    """
-    match = re.fullmatch(r"\s*([^\d\s.+-]*)\s*(\d+(?:\.\d+)?|\.\d+)\s*([^\d\s.+-]*)\s*", text)
-    if match is None or (match[1] and match[3]) or not math.isfinite(float(match[2])):
-        raise ValueError(f"{text!r} is no price of a device-hour: write 2.5 or 2.5EUR")
-    unit = (match[1] or match[3]).removesuffix("/h")
-    return Price(float(match[2]), unit)
-
-
 def device_kind_here(name: str) -> DeviceKind:
     """Whether this machine would take a GPU, as far as that is known without torch."""
     return "gpu" if name == "cuda" or (name == "auto" and any(node.exists() for node in GPUS)) else "cpu"
 
 
+def _device(kind: DeviceKind) -> str:
+    return "cuda" if kind == "gpu" else "cpu"
+
+
+def _probe_speed(way: Way, kind: DeviceKind) -> ProbeSpeed:
+    return choose_probe(_device(kind), way.speed, way.precision)
+
+
 def computed_alike(way: Way, kind: DeviceKind) -> Callable[[Run], bool]:
     """Whether a finished run was computed as cells will be here: same switches and threads, and processor."""
-    device = "cuda" if kind == "gpu" else "cpu"
-    pretrain = choose(device, way.speed, way.precision)
-    probe = choose_probe(device, way.speed, way.precision)
+    pretrain = choose(_device(kind), way.speed, way.precision)
+    probe = _probe_speed(way, kind)
     threads, name = way.threads_each, processor_name()
 
     def alike(run: Run) -> bool:
@@ -137,7 +112,28 @@ def estimator_here(
 ) -> Estimator:
     """One that has looked for finished cells that were computed as these will be."""
     alike = computed_alike(way, kind)
-    return make_estimator(results, todo, kind, located=plan.located, known=known, alike=alike)
+    estimator = make_estimator(results, todo, kind, located=plan.located, known=known, alike=alike)
+    ids = {cell.id for cell in todo if cell.kind == "probe"}
+    groups = sum(any(cell.id in ids for cell in group.dependents) for group in plan.groups)
+    if way.jobs is None or _workers(way, kind, len(todo)) <= groups:
+        # Of fewer pretrainings than processes one has its probes in several, which have no features in common.
+        estimator.before = leaving(todo, _probe_speed(way, kind))
+    return estimator
+
+
+def _gpus(kind: DeviceKind) -> int:
+    return len(list(Path("/dev").glob("nvidia[0-9]*"))) or 1 if kind == "gpu" else 0
+
+
+def _workers(way: Way, kind: DeviceKind, cells: int) -> int:
+    """Processes that share so many cells."""
+    if way.jobs is None:
+        return 1
+    gpus = _gpus(kind)
+    machine = Machine(
+        gpus=tuple(map(str, range(gpus))), cores=num_cores(), memory=psutil.virtual_memory().available
+    )
+    return min(num_workers(way.jobs, machine) if gpus or way.jobs.per_gpu is None else 1, cells)
 
 
 def recall(estimator: Estimator, todo: list[Cell], where: Place, *, anywhere: bool = False) -> None:
@@ -270,14 +266,8 @@ def whole(plan: Plan, todo: list[Cell], way: Way, estimator: Estimator) -> Whole
     memory = max((one.memory for one in predictions.values() if one.memory), default=None)
     if not todo:
         return Whole(0.0, 0.0, 1, 1, None)
-    gpus = len(list(Path("/dev").glob("nvidia[0-9]*"))) or 1 if estimator.kind == "gpu" else 0
-    workers = 1
-    if way.jobs is not None:
-        machine = Machine(
-            gpus=tuple(map(str, range(gpus))), cores=num_cores(), memory=psutil.virtual_memory().available
-        )
-        workers = min(num_workers(way.jobs, machine) if gpus or way.jobs.per_gpu is None else 1, len(todo))
+    workers = _workers(way, estimator.kind, len(todo))
     starts = [one.start for one in estimator.measured.values() if one.start]
     start = max(starts, default=START_SECONDS)
     wall = start + makespan(plan, todo, lambda cell: predictions[cell.id].seconds, workers)
-    return Whole(work, wall, workers, min(workers, gpus) or 1, memory)
+    return Whole(work, wall, workers, min(workers, _gpus(estimator.kind)) or 1, memory)

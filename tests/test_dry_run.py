@@ -13,12 +13,13 @@ from bench import forecast
 from bench.attempts import Attempt
 from bench.cli import main
 from bench.estimate import make_estimator
-from bench.forecast import Way, makespan, measure, parse_price
+from bench.forecast import Way, makespan, measure
 from bench.launch.device import processor_name
 from bench.micro.asking import Answer, ask
 from bench.micro.kept import keep, kept, place
 from bench.micro.measurement import Measurement, Parts
 from bench.plan import Selection, make_plan
+from bench.price import Price, parse_price
 from bench.probe_speed import choose_probe
 from bench.records import open_results
 from bench.speed import choose, without_c
@@ -242,7 +243,7 @@ def test_a_finished_cell_tells_of_those_computed_with_the_same_switches_that_cha
     [("2.5", 2.5, ""), ("2.5EUR", 2.5, "EUR"), ("$0.90", 0.9, "$"), ("0.90 €/h", 0.9, "€"), (".5", 0.5, "")],
 )
 def test_a_price_is_a_number_with_or_without_a_unit(text, amount, unit):
-    assert parse_price(text) == forecast.Price(amount, unit)
+    assert parse_price(text) == Price(amount, unit)
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from bench.commands.submission_words import Prepared, ended, foreseen, intent, t
 from bench.commands.words import Voice, command_line, counts
 from bench.errors import UsageError
 from bench.estimate import JOB_SECONDS, DeviceKind, Estimator, make_estimator
-from bench.forecast import Price, recall
+from bench.forecast import recall
 from bench.launch.slurm.jobs import Request, foretell
 from bench.launch.slurm.packing import draft_packs
 from bench.launch.slurm.profile import Profile
 from bench.launch.slurm.work import States, choose, find_live
 from bench.plan import Cell
+from bench.price import Price
 from bench.records import Once, open_results
 from bench.scheduler import Unreachable, Word
 from bench.time_left import duration

@@ -15,16 +15,15 @@ from bench.errors import UsageError
 from bench.estimate import DeviceKind, Estimator, Prediction, make_estimator
 from bench.forecast import (
     Measured,
-    Price,
     Way,
     device_kind_here,
     estimator_here,
     measure,
-    parse_price,
     recall,
     whole,
 )
 from bench.plan import Cell, Plan
+from bench.price import Price, parse_price
 from bench.records import Once
 from bench.selection import parse_duration
 from bench.time_left import duration

@@ -12,8 +12,9 @@ from bench.commands.predicting import predict, prediction_facts, to_run, totals
 from bench.commands.tables import Request, departures
 from bench.commands.words import States, Voice, cell_facts, counts
 from bench.estimate import DeviceKind, Estimator
-from bench.forecast import Measured, Price
+from bench.forecast import Measured
 from bench.plan import Cell, Plan
+from bench.price import Price
 from bench.records import Once
 from bench.study_plan import RowPlan, TablePlan
 from bench.time_left import duration

@@ -20,11 +20,13 @@ from bench.launch.control import RunOptions, Stop
 from bench.launch.device import DEVICES, resolve_device
 from bench.launch.trainer import TorchTrainer
 from bench.micro.budget import prepare, run
+from bench.micro.left import leaving, there_still
 from bench.micro.measurement import Measurement
 from bench.micro.miniatures import Miniatures, Wanted
 from bench.micro.scenery import Nobody, forget_peak, peak_since
 from bench.micro.signature import images_of, key_of_signature, signature
 from bench.plan import Cell, Selection, make_plan
+from bench.probe_speed import choose_probe
 from bench.records import open_results
 
 METHODS = ("beta-vae", "patchvae", "bigan", "supervised", "scratch")
@@ -109,6 +111,8 @@ def compare(
         small, real = Path(folder, "miniatures"), Path(folder, "cells")
         open_results(real)
         miniatures = Miniatures(small, options, where, name)
+        before = leaving(cells, choose_probe(where, options.speed, options.precision))
+        told: dict[str, Measurement] = {}
         for cell in cells:
             images = images_of(cell, {}, {})
             key = key_of_signature(signature(cell, images))
@@ -125,14 +129,20 @@ def compare(
                 raise RuntimeError(f"{cell.label}: {outcome.reason}")
             if not compared:
                 continue
-            measured = Measurement.from_json(heard[-1]["measurement"])
+            measured = told[cell.id] = Measurement.from_json(heard[-1]["measurement"])
+            left = there_still(
+                cell, before.get(cell.id, ()), lambda one: told.get(one.id), images, options.cache_bytes
+            )
             on_gpu = miniatures.on_gpu
             peak = int((outcome.result or {})["peak_memory_bytes"]) if on_gpu else peak_since()
             found.append(
                 Compared(
                     cell.label,
-                    (measured.seconds(cell.config, images), ended[0] - begun[0]),
-                    (measured.seconds(cell.config, images, processor=True), ended[1] - begun[1]),
+                    (measured.seconds(cell.config, images, left=left), ended[0] - begun[0]),
+                    (
+                        measured.seconds(cell.config, images, processor=True, left=left),
+                        ended[1] - begun[1],
+                    ),
                     (measured.bytes(cell.config, images, options.cache_bytes, on_gpu), peak),
                 )
             )

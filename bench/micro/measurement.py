@@ -1,6 +1,6 @@
 """The parts of a cell's time and memory, measured on a miniature, and how they add up to a whole cell's. No torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -56,13 +56,21 @@ class Measurement:
     device: str = ""
     start: float = 0.0
 
-    def seconds(self, config: Mapping[str, Any], images: Images, *, processor: bool = False) -> float:
+    def seconds(
+        self,
+        config: Mapping[str, Any],
+        images: Images,
+        *,
+        processor: bool = False,
+        left: Iterable[Self] = (),
+    ) -> float:
         """Of a whole cell, from its start to its result.
 
         Args:
             config: the cell's.
             images: that it sees.
             processor: seconds of the processor in place of those on the wall.
+            left: of probes whose features are there still: of those that took longest this one's are made.
         """
         parts = self.processor if processor else self.parts
         if config["kind"] == "evaluate":
@@ -75,7 +83,9 @@ class Measurement:
         held = max(1, images.train // 10) if settings["holdout"] else 0
         epochs = settings["epochs"]
         steps = epochs * _batches(config, images.train - held, images, settings["drop_last"])
-        features = parts.features * (images.train * (2 if settings["flip"] else 1) + images.test)
+        there = [(one.processor if processor else one.parts).features for one in left]
+        each = max(0.0, parts.features - max(there, default=0.0))
+        features = each * feature_images(config, images)
         return parts.fixed + features + steps * parts.step + epochs * parts.test * (images.test + held)
 
     def _steps(self, steps: float, each: float) -> float:
@@ -99,8 +109,7 @@ class Measurement:
         more = images.pool + images.test - self.images
         # On a processor once as they are mapped from their file and once as they are trained on.
         size = 3 * int(config["image_size"] or 64) ** 2 * (1 if on_gpu else 2)
-        flip = config["kind"] == "probe" and config["probe"]["flip"]
-        total = self.feature_bytes * (images.pool * (2 if flip else 1) + images.test)
+        total = self.feature_bytes * feature_images(config, images)
         had = self.feature_bytes * self.images
         return max(0, self.memory + more * size + min(total, budget) - had)
 
@@ -123,6 +132,12 @@ class Measurement:
             seconds, share = more["compile"]
             more["compile"] = (float(seconds), float(share))
         return cls(**more)
+
+
+def feature_images(config: Mapping[str, Any], images: Images) -> int:
+    """Images of which a probe has features, mirrored ones by themselves."""
+    flip = config["kind"] == "probe" and config["probe"]["flip"]
+    return images.pool * (2 if flip else 1) + images.test
 
 
 def _batches(config: Mapping[str, Any], count: int, images: Images, drop_last: bool) -> float:
