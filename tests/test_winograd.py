@@ -15,6 +15,7 @@ from bench.compiled import NoCompiler, load_library
 from bench.errors import Diverged, Interrupted
 from bench.minimal_filters import FOUR, ONE, THREE, TILE, TWO
 from bench.speed import Speed
+from bench.tile_forms import FORMS
 from bench.winograd import replace_convolutions
 from tests.learning import MemoryAttempt, make_method, pretrain_config
 from tests.test_train import StopAfter, rows, run
@@ -98,6 +99,17 @@ def test_neither_how_many_images_are_taken_at_a_time_nor_threads_change_an_outpu
         # Sums over images are in another order.
         for one, other in zip(rest, found[0][2:], strict=True):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5 * other.abs().max().item())
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("side", [4, 8, 16])
+def test_tiles_are_taken_in_whole_blocks_of_rows(form, side):
+    count = winograd._at_a_time(form, 500, side, side, 64, 64, 1)
+    assert count < 500
+    assert count * (side // TILE) ** 2 % winograd.ROWS == 0
+    # One image of a large map; all there are where a filter is read too often.
+    assert winograd._at_a_time(form, 500, 56, 56, 64, 64, 1) == 1
+    assert winograd._at_a_time(form, 5, side, side, 64, 64, 1) <= 5
 
 
 def test_gradients_that_are_not_wanted_are_not_computed(compiled):
