@@ -91,16 +91,19 @@ def test_each_way_has_its_peak_and_the_table_a_column(digits, monkeypatch):
 @pytest.mark.parametrize("budget", [pytest.param(0, marks=pytest.mark.slow), RunOptions.cache_bytes])
 def test_features_that_are_kept_and_nothing_else_grow_with_the_images(budget):
     options = RunOptions(threads=1, cache_bytes=budget)
-    few, many = (
+    # What the allocator keeps between the batches of a test differs from run to run, always to the high side: by
+    # 20 MB as a rule, by 100 now and then.
+    few, again, many = (
         probe_peak("conv1", options, images=64, tested=tested, **SMALL)["peak_bytes"]
-        for tested in (1000, 4000)
+        for tested in (1000, 1000, 16_000)
     )
-    # 64 channels of 8 x 8 pixels of each image.
-    features = 3000 * 64 * 8 * 8 * 4
+    # 64 channels of 8 x 8 pixels of each image: 246 MB.
+    features = 15_000 * 64 * 8 * 8 * 4
+    grown = (many - min(few, again)) / features
     if budget:
-        assert many - few == pytest.approx(features, rel=0.3)
+        assert 0.7 < grown < 1.7
     else:
-        assert many - few < 0.5 * features
+        assert grown < 0.5
 
 
 def test_a_process_that_dies_is_told_in_a_line():
