@@ -17,7 +17,7 @@ from bench.direct import replace_direct
 from bench.minimal_filters import TILE
 from bench.positions import FrozenBlock, Maps, blocks_of, fold, parts
 from bench.probe_speed import ProbeSpeed
-from bench.winograd import replace_convolutions
+from bench.winograd import convolve_and, replace_convolutions
 from models.backbones import Backbone
 
 
@@ -121,9 +121,16 @@ class _FoldedConv:
         self.layer.weight.copy_(weight)
         self.bias.copy_(bias.view(-1, 1, 1))
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, added: Tensor | None = None, relu: bool = False) -> Tensor:
+        at_once = convolve_and(self.layer, x, self.bias, added, relu) if self.apart else None
+        if at_once is not None:
+            return at_once
         y = self.layer(x)
-        return y.add_(self.bias) if self.apart else y
+        if self.apart:
+            y.add_(self.bias)
+        if added is not None:
+            y.add_(added)
+        return F.relu_(y) if relu else y
 
 
 class _FoldedBlock:
@@ -139,8 +146,8 @@ class _FoldedBlock:
             self.convs.append(_FoldedConv(conv, norm, speed))
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = self.convs[1](F.relu_(self.convs[0](x)))
-        return F.relu_(y.add_(self.convs[2](x) if len(self.convs) > 2 else x))
+        y = self.convs[0](x, relu=True)
+        return self.convs[1](y, self.convs[2](x) if len(self.convs) > 2 else x, relu=True)
 
 
 class _Blocks:

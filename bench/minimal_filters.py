@@ -122,7 +122,11 @@ def product(matrix: Matrix, names: Sequence[str], fresh: str) -> tuple[list[str]
 
 
 def both_sides(
-    left: Matrix, right: Matrix, load: Callable[[int, int], str], store: Callable[[int, int], str]
+    left: Matrix,
+    right: Matrix,
+    load: Callable[[int, int], str],
+    store: Callable[[int, int], str],
+    follow: Callable[[int, int, str], str] | None = None,
 ) -> str:
     """C of o = left a right^T, entries of which are vectors.
 
@@ -131,6 +135,7 @@ def both_sides(
         right: [cols, n].
         load: an entry of a [m, n], read once.
         store: what an entry of o [rows, cols] is assigned to.
+        follow: what is made of an entry first.
     """
     cols = len(right[0])
     lines = [f"v8 t[{len(left)}][{cols}];"]
@@ -142,5 +147,7 @@ def both_sides(
         lines += [*(f"t[{i}][{j}] = {row};" for i, row in enumerate(rows)), "}"]
     for i in range(len(left)):
         before, rows = product(right, [f"t[{i}][{j}]" for j in range(cols)], "s")
+        if follow:
+            rows = [follow(i, j, row) for j, row in enumerate(rows)]
         lines += ["{", *before, *(f"{store(i, j)} = {row};" for j, row in enumerate(rows)), "}"]
     return "\n      ".join(lines)

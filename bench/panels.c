@@ -2,6 +2,7 @@
 // Matrices of one product of all tiles lie in panels of sixteen channels: [products, channels / 16, rows, 16].
 #include <string.h>
 typedef float v8 __attribute__((vector_size(32), aligned(4)));
+typedef int m8 __attribute__((vector_size(32), aligned(4)));
 #define LOAD(p) (*(const v8 *)(p))
 #define STORE(p) (*(v8 *)(p))
 #define INLINE static inline __attribute__((always_inline))
@@ -14,8 +15,10 @@ typedef float v8 __attribute__((vector_size(32), aligned(4)));
     for (long q = 0; q < high; q++) for (long r = 0; r < wide; r++) \
       __builtin_prefetch(next + (q * side + r) * plane, write); \
   }
-#define COMING(image) if (!(k & 8)) \
-    for (long q = 0; q < 16; q++) __builtin_prefetch((image) + (tile * c + k + q) * 16);
+#define NEXT(image, write) if (!(k & 8)) \
+    for (long q = 0; q < 16; q++) __builtin_prefetch((image) + (tile * c + k + q) * 16, write);
+#define COMING(image) NEXT(image, 0)
+#define GOING(image) NEXT(image, 1)
 
 // A product of panels: at a point of each tile, with a part of the large image (the first of those that are joined), by
 // the filter of a point; see bench/tile_forms.py. Below, where its matrices are.
@@ -179,6 +182,19 @@ static void add_threads(const float *from, float *sum, long high, long wide, lon
   }
 }
 
+// What follows a convolution where nothing is differentiated: a bias by channel, an image that is added, a ReLU.
+typedef struct {
+  const float *bias, *added;
+  long relu;
+} after;
+
+// In that order; torch's ReLU keeps what is not a number.
+INLINE v8 follow(v8 y, v8 bias, const float *added, long place, long relu) {
+  y += bias;
+  if (added) y += LOAD(added + place);
+  return relu ? (v8)((m8)y & ~(y <= 0)) : y;
+}
+
 // A convolution's small image [n, h, w, c] and large one, of k channels; what is not wanted is null. Of a weight the
 // strides are those of small channels, large channels, rows and columns.
 typedef struct job {
@@ -189,6 +205,7 @@ typedef struct job {
   const long *strides;
   float *filters, *products, *work;
   long n, h, w, c, k, count, threads, thread;
+  after after;
 } job;
 
 typedef struct {

@@ -83,7 +83,8 @@ static void images_{name}(const job *j) {{
     if (j->to_small) {{
       RUNS({name})
         multiply(HIGH(r), j->filters + BOTH(r), LOW(r), some, {joined} * k / 16, c / 16, rows, r->part > 0);
-      tiles_out_{name}(j->to_small + small, v, n, h, w, c, rows, low);
+      const after a = {{j->after.bias, j->after.added ? j->after.added + small : 0, j->after.relu}};
+      tiles_out_{name}(j->to_small + small, v, n, h, w, c, rows, low, &a);
     }}
   }}
 }}
@@ -94,13 +95,14 @@ long memory_{name}(long h, long w, long c, long k, long count, long threads, lon
   return both + threads * (to_weight * both + {s} * {s} * (apart(rows * c) + apart(rows * {count} * k)) + k);
 }}
 
-// From `small` to `to_large`, or from `large` to `to_small`; and from both to the gradient of the weight.
+// From `small` to `to_large`, or from `large` to `to_small`; and from both to the gradient of the weight. Of what
+// follows `to_small` there may be no bias, and then nothing, or a bias alone.
 void run_{name}(const float *small, const float *large, float *to_small, float *to_large, const float *weight,
                 float *dweight, const long *strides, float *memory, long n, long h, long w, long c, long k,
-                long count, long threads) {{
+                long count, long threads, const float *bias, const float *added, long relu) {{
   const long both = {s} * {s} * apart({count} * c * k);
   job j = {{small, large, to_small, to_large, weight, dweight, strides, memory, memory + both,
-            memory + (1 + !!dweight * threads) * both, n, h, w, c, k, count, threads, 0}};
+            memory + (1 + !!dweight * threads) * both, n, h, w, c, k, count, threads, 0, {{bias, added, relu}}}};
   if (to_small || to_large) on_all(filters_{name}, &j);
   on_all(images_{name}, &j);
   if (dweight) on_all(weights_{name}, &j);
@@ -109,7 +111,12 @@ void run_{name}(const float *small, const float *large, float *to_small, float *
 
 
 def transform(
-    left: Matrix, right: Matrix, at: Callable[[int, int], str], points: int, outward: bool = False
+    left: Matrix,
+    right: Matrix,
+    at: Callable[[int, int], str],
+    points: int,
+    outward: bool = False,
+    follow: Callable[[int, int, str], str] | None = None,
 ) -> str:
     """C of o = left a right^T between what is at a place i, j and panels, so many points a side; or back."""
 
@@ -117,7 +124,7 @@ def transform(
         return f"(o + {i * points + j} * plane)"
 
     of, to = (panel, at) if outward else (at, panel)
-    return both_sides(left, right, lambda i, j: "LOAD" + of(i, j), lambda i, j: "STORE" + to(i, j))
+    return both_sides(left, right, lambda i, j: "LOAD" + of(i, j), lambda i, j: "STORE" + to(i, j), follow)
 
 
 def filters_code(form: Form, windows_in: Sequence[str], windows_out: Sequence[str]) -> str:

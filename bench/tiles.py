@@ -37,13 +37,22 @@ static void tiles_in_{name}(const float *x, float *to, long n, long h, long w, l
     }}
   }}
 }}
-static void tiles_out_{name}(float *x, const float *from, long n, long h, long w, long c, long rows, long plane) {{
+static void tiles_out_{name}(float *x, const float *from, long n, long h, long w, long c, long rows, long plane,
+                             const after *a) {{
   TILES {{
     float *at = x + ((b * h + u) * w + v) * c;
     for (long k = 0; k < c; k += 8) {{
       const float *o = from + PANEL(k);
       AHEAD({s}, {s}, {s}, 0)
-      {back}
+      GOING(x + h * w * c)
+      if (a->bias) {{
+        const v8 bias = LOAD(a->bias + k);
+        const float *added = a->added ? a->added + (at - x) + k : 0;
+        if (added) COMING(a->added + h * w * c)
+        {after}
+      }} else {{
+        {back}
+      }}
     }}
   }}
 }}
@@ -93,6 +102,7 @@ static void windows_out_{name}_{part}(float *y, const float *from, long n, long 
       for (long k = 0; k < c; k += 8) {{
         const float *o = from + PANEL(k);
         AHEAD({high}, {wide}, {s}, 0)
+        GOING(y + ({step} * {step} + {part}) * h * w * c)
         {alone}
       }}
       continue;
@@ -100,6 +110,7 @@ static void windows_out_{name}_{part}(float *y, const float *from, long n, long 
     for (long k = 0; k < c; k += 8) {{
       const float *o = from + PANEL(k);
       AHEAD({high}, {wide}, {s}, 0)
+      GOING(y + ({step} * {step} + {part}) * h * w * c)
       {back}
     }}
   }}
@@ -118,7 +129,8 @@ def source() -> str:
         turned = transposed(form.back)
         into = transform(turned, turned, small, form.points)
         back = transform(form.back, form.back, small, form.points, outward=True)
-        text.append(_TILES.format(name=form.name, s=form.points, into=into, back=back))
+        after = transform(form.back, form.back, small, form.points, outward=True, follow=_follow)
+        text.append(_TILES.format(name=form.name, s=form.points, into=into, back=back, after=after))
         windows_in, windows_out = [], []
         for part, (rows, cols) in enumerate(form.parts):
             text.append(_windows(form, part, rows, cols))
@@ -129,6 +141,10 @@ def source() -> str:
                 windows_out.append(f"windows_out_{form.name}_{part}(j->to_{image}, {panels});")
         text.append(filters_code(form, windows_in, windows_out))
     return "".join([*text, few_code()])
+
+
+def _follow(i: int, j: int, value: str) -> str:
+    return f"follow({value}, bias, added, ({i} * w + {j}) * c, a->relu)"
 
 
 def _windows(form: Form, part: int, rows: Side, cols: Side) -> str:
@@ -205,5 +221,6 @@ def functions(name: str) -> tuple[Any, Any]:
     size, run = (getattr(library(), f"{word}_{name}") for word in ("memory", "run"))
     sizes = [ctypes.c_long] * 6
     size.argtypes, size.restype = [*sizes, ctypes.c_long], ctypes.c_long
-    run.argtypes, run.restype = [*[ctypes.c_void_p] * 8, ctypes.c_long, *sizes], None
+    behind = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long]
+    run.argtypes, run.restype = [*[ctypes.c_void_p] * 8, ctypes.c_long, *sizes, *behind], None
     return size, run

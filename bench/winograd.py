@@ -76,6 +76,7 @@ def _run(
     to_large: bool = False,
     to_weight: bool = False,
     turned: bool = False,
+    after: tuple[Tensor, Tensor | None, bool] | None = None,
 ) -> tuple[Any, Any, Any]:
     """What is wanted of a convolution: its small image from the large one, or the other way, a weight's gradient.
 
@@ -88,6 +89,7 @@ def _run(
         to_large: likewise; not both.
         to_weight: likewise, of both images.
         turned: the weight has its channels the other way round, its rows and columns from the last to the first.
+        after: what follows the small image: a bias by channel, an image that is added, a ReLU.
 
     Returns:
         Those three, None for what is not wanted.
@@ -121,7 +123,9 @@ def _run(
     sizes = (h, w, c, k, _at_a_time(form, n, h, w, c, k, threads), threads)
     size, run = functions(form.name)
     work, held = _MEMORY.of(4 * size(*sizes, to_weight))
-    run(*pointers, *weights, (ctypes.c_long * 4)(*strides), work, n, *sizes)
+    bias, added, relu = after or (None, None, False)
+    behind = [None if t is None else t.data_ptr() for t in (bias, added)]
+    run(*pointers, *weights, (ctypes.c_long * 4)(*strides), work, n, *sizes, *behind, relu)
     del held
     return found
 
@@ -235,6 +239,30 @@ def _stride(layer: nn.Conv2d, earlier: Callable[[Tensor], Tensor], input: Tensor
         return earlier(input)
     y: Any = _Strided.apply(input, layer.weight)
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
+
+
+def convolve_and(
+    layer: nn.Conv2d, x: Tensor, bias: Tensor, added: Tensor | None, relu: bool
+) -> Tensor | None:
+    """A convolution and at once what follows it where nothing is differentiated: act(layer(x) + bias + added).
+
+    Args:
+        layer: without a bias of its own.
+        x: [n, k, h, w].
+        bias: c values, in one piece.
+        added: [n, c, i, j], or nothing.
+        relu: whether what is below zero is zero.
+
+    Returns:
+        [n, c, i, j]; None where `replace_convolutions` does not have the layer computed here, or not of such images.
+    """
+    way = layer.forward.func if isinstance(layer.forward, functools.partial) else None
+    if way not in (_convolve, _stride) or not _fits(layer, x, TILE if way is _convolve else 2 * TILE):
+        return None
+    form = CONVOLVE if way is _convolve else _of_taps(layer.weight)
+    if added is not None:
+        added = added.contiguous(memory_format=torch.channels_last)
+    return _run(form, layer.weight, large=x, to_small=True, after=(bias, added, relu))[0]
 
 
 def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from bench import feature_store, frozen, probe_speed, together, train
 from bench.build import build_backbone
@@ -14,6 +15,7 @@ from bench.features import CachedFeatures
 from bench.folded import FoldedStages
 from bench.launch.trainer import TorchTrainer
 from bench.probe_speed import PLAIN_PROBE, ProbeSpeed, choose_probe
+from bench.winograd import convolve_and, replace_convolutions
 from tests.learning import MemoryAttempt, noise_data
 from tests.test_probe import probe_config, run, save_weights
 from tests.test_probe_speed import images, two_ways, used_backbone
@@ -57,6 +59,47 @@ def test_folded_stages_follow_weights_and_statistics(begin, size, speed):
     folded.refresh()
     for given in (x, x.contiguous()):
         assert (folded(given) - plain).abs().max() < 1e-5 * plain.abs().max()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize(("taps", "stride"), [(3, 1), (3, 2), (4, 2)])
+def test_what_follows_a_convolution_is_computed_with_it_to_the_last_bit(
+    taps, stride, residual, relu, threads, compiled
+):
+    g = torch.Generator().manual_seed(0)
+    layer = nn.Conv2d(32, 48, taps, stride, 1, bias=False).requires_grad_(False)
+    assert replace_convolutions(layer) == 1
+    x = torch.randn(7, 32, 16, 24, generator=g)
+    x[3, 5, 2, 2], x[4, 5, 9, 9] = torch.nan, torch.inf
+    bias = torch.randn(48, 1, 1, generator=g)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        expected = layer(x)
+        # As torch has it, channel by channel.
+        added = torch.randn(expected.shape, generator=g) if residual else None
+        expected = expected + bias
+        expected = expected if added is None else expected + added
+        found = convolve_and(layer, x, bias, added, relu)
+    finally:
+        torch.set_num_threads(before)
+    assert found is not None
+    assert expected.isnan().any()
+    torch.testing.assert_close(found, expected.relu() if relu else expected, rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_is_computed_elsewhere_is_left_to_it(compiled):
+    x, bias = torch.randn(1, 32, 16, 16), torch.zeros(32)
+    ours, theirs = (nn.Conv2d(32, 32, 3, 1, 1, bias=False).requires_grad_(False) for _ in range(2))
+    assert convolve_and(theirs, x, bias, None, False) is None
+    replace_convolutions(ours)
+    assert convolve_and(ours, x, bias, None, False) is not None
+    assert convolve_and(ours, x[..., :14], bias, None, False) is None
+    assert convolve_and(ours, x.double(), bias, None, False) is None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert convolve_and(ours, x, bias, None, False) is None
 
 
 def test_in_double_precision_they_agree_to_eleven_digits():
