@@ -15,7 +15,7 @@ def _vector(tensor: Tensor) -> Tensor:
     return tensor.detach().as_strided((tensor.numel(),), (1,))
 
 
-def _order(tensor: Tensor) -> tuple[int, ...]:
+def order(tensor: Tensor) -> tuple[int, ...]:
     """Strides, but of dimensions of one entry, which say nothing."""
     return tuple(stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1)
 
@@ -26,9 +26,9 @@ def _is_dense(tensor: Tensor) -> bool:
     )
 
 
-def _laid_as(parameter: Tensor, other: Tensor) -> Tensor:
+def laid_as(parameter: Tensor, other: Tensor) -> Tensor:
     """Entries of a tensor in the order of memory that a parameter's have."""
-    if other.stride() == parameter.stride() or _order(other) == _order(parameter):
+    if other.stride() == parameter.stride() or order(other) == order(parameter):
         return other
     return torch.empty_like(parameter).copy_(other)
 
@@ -82,9 +82,9 @@ class DenseSGD(torch.optim.SGD):
             if not _is_dense(p):
                 group["fused"] = False
                 return
-            p.grad = _laid_as(p, p.grad)
+            p.grad = laid_as(p, p.grad)
             if (momentum := self.state[p].get("momentum_buffer")) is not None:
-                self.state[p]["momentum_buffer"] = _laid_as(p, momentum)
+                self.state[p]["momentum_buffer"] = laid_as(p, momentum)
 
     def _is_ready(self, group: dict[str, Any]) -> bool:
         """Whether the momentum is there, which torch's first step makes."""

@@ -56,6 +56,8 @@ class Speed:
 
     Attributes:
         flat_update: one fused Adam over parameters that lie in one piece of memory, in place of a loop over them.
+        fused_adam: torch's fused Adam over each parameter in one pass, in place of a loop of single operations; on a
+            processor. See `bench.fused_adam`.
         winograd: convolutions with fewer products, in fp32 on a processor; those of an image's few channels where
             `direct` is on too. See `bench.winograd`.
         direct: the other convolutions, in fp32 on a processor; see `bench.direct`.
@@ -67,6 +69,7 @@ class Speed:
     """
 
     flat_update: bool = False
+    fused_adam: bool = False
     winograd: bool = False
     direct: bool = False
     fused_norm: bool = False
@@ -116,6 +119,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
         return ""
     names = {
         "flat_update": "flat update",
+        "fused_adam": "fused Adam",
         "winograd": "Winograd's convolutions",
         "direct": "direct convolutions",
         "fused_norm": "fused BN",
@@ -166,6 +170,7 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
     return Speed(
         # On processors its copies take what it saves (docs/performance.md).
         flat_update=kind == "cuda",
+        fused_adam=kind == "cpu",
         precision="bf16" if precision == "bf16" else "fp32",
         winograd=kind == "cpu" and precision == "fp32",
         direct=kind == "cpu" and precision == "fp32",
@@ -196,8 +201,9 @@ def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") 
     """
     speed = from_json(begun)
     speed = replace(speed, precision=kept_precision(speed.precision, device, precision))
-    on_cpu = device == "cpu"
-    return replace(speed if on_cpu else without_c(speed), graph=speed.graph and not on_cpu)
+    if device == "cpu":
+        return replace(speed, graph=False)
+    return replace(without_c(speed), fused_adam=False)
 
 
 def kept_precision(begun: Precision, device: str, wish: str = "auto") -> Precision:

@@ -24,7 +24,7 @@ class StackedSteps:
         pixels: the images of all of them.
         settings: `train` of their configurations.
         seeds: one a method.
-        speed: `flat_update`, `keep_memory` and `precision` are looked at.
+        speed: `flat_update`, `fused_adam`, `keep_memory` and `precision` are looked at.
     """
 
     def __init__(

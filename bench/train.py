@@ -18,6 +18,7 @@ from bench.direct import replace_direct
 from bench.engines import PlainEngine, train_step, updated_names
 from bench.errors import Diverged, UsageError
 from bench.flat import FlatAdam
+from bench.fused_adam import make_adam
 from bench.fused_norm import fuse_norms
 from bench.inputs import Inputs
 from bench.launch.control import Progress, RunOptions, Stop
@@ -280,7 +281,7 @@ def make_optimizer(
     if speed.flat_update and method.phases:
         updates = [updated_names(method, phase) for phase in method.phases]
         return FlatAdam(parameters, updates, lr, betas)
-    return torch.optim.Adam(parameters.values(), lr=lr, betas=betas)
+    return make_adam(parameters.values(), lr, betas, fused=speed.fused_adam)
 
 
 def _save_reconstructions(

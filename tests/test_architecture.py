@@ -40,7 +40,7 @@ COMPUTE = {
     "streams",
     "train",
 }
-COMPUTE |= {"accelerated", "direct", "evaluate", "fused_norm", "normalised", "plain_tensors"}
+COMPUTE |= {"accelerated", "direct", "evaluate", "fused_adam", "fused_norm", "normalised", "plain_tensors"}
 COMPUTE |= {"few_channels", "winograd"}
 COMPUTE |= {f"data.{name}" for name in ("batches", "prefetch", "readahead", "shuffling", "streaming")}
 # Backbones from elsewhere, and features for elsewhere.

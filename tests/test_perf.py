@@ -116,6 +116,7 @@ def test_ways_are_plain_fast_and_each_switch_turned():
         "plain",
         "fast",
         "+flat-update",
+        "no-fused-adam",
         "no-winograd",
         "no-direct",
         "no-fused-norm",

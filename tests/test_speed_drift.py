@@ -19,6 +19,7 @@ WAYS = {
     "direct convolutions": Speed(direct=True, keep_memory=True),
     "fused batch norm": Speed(fused_norm=True),
     "flat update": Speed(flat_update=True),
+    "fused Adam": Speed(fused_adam=True),
     # On a processor without units for it too, see `tests.bf16_units`.
     "bf16": Speed(precision="bf16"),
 }

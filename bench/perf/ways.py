@@ -9,6 +9,7 @@ from bench.speed import PLAIN, Speed
 # A switch and its two positions.
 SWITCHES = {
     "flat_update": (True, False),
+    "fused_adam": (True, False),
     "winograd": (True, False),
     "direct": (True, False),
     "fused_norm": (True, False),
