@@ -33,13 +33,16 @@ typedef struct run {
 // How far matrices of two products are apart: not by a multiple of a page, whose lines would share a cache's places.
 static long apart(long floats) { return floats + (1040 - floats % 1024) % 1024; }
 
-// c[m, 16] = a[m, 16 * depth] b[16 * depth, 16], where a lies in panels; or is added to it.
-INLINE void block(const long m, const float *a, const float *b, float *c, long depth, long rows, long add) {
+// c[m, 16] = a[m, 16 * depth] b[16 * depth, 16], where a lies in panels; or is added to it. As much as b is fetched
+// from `ahead` on.
+INLINE void block(const long m, const float *a, const float *b, float *c, long depth, long rows, long add,
+                  const float *ahead) {
   v8 o[6][2];
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) o[i][0] = o[i][1] = (v8){0};
-  for (long d = 0; d < depth; d++, a += rows * 16, b += 256)
+  for (long d = 0; d < depth; d++, a += rows * 16, b += 256, ahead += 256)
     for (long e = 0; e < 16; e++) {
+      __builtin_prefetch(ahead + e * 16, 0, 2);
       v8 left = LOAD(b + e * 16), right = LOAD(b + e * 16 + 8);
       #pragma GCC unroll 6
       for (long i = 0; i < m; i++) {
@@ -67,13 +70,14 @@ static void multiply(const float *a, const float *b, float *c, long m, long dept
     for (long d = 0; d < depth; d += 16) {
       long some = depth - d < 16 ? depth - d : 16, i = 0, add = more || d;
       const float *from = a + d * rows * 16;
-      for (; m - i >= 6; i += 6) block(6, from + i * 16, b, c + i * 16, some, rows, add);
+      // What comes next is far away: it is fetched while the second six rows are multiplied.
+      for (; m - i >= 6; i += 6) block(6, from + i * 16, b, c + i * 16, some, rows, add, i == 6 ? b + some * 256 : b);
       switch (m - i) {
-        case 5: block(5, from + i * 16, b, c + i * 16, some, rows, add); break;
-        case 4: block(4, from + i * 16, b, c + i * 16, some, rows, add); break;
-        case 3: block(3, from + i * 16, b, c + i * 16, some, rows, add); break;
-        case 2: block(2, from + i * 16, b, c + i * 16, some, rows, add); break;
-        case 1: block(1, from + i * 16, b, c + i * 16, some, rows, add); break;
+        case 5: block(5, from + i * 16, b, c + i * 16, some, rows, add, b); break;
+        case 4: block(4, from + i * 16, b, c + i * 16, some, rows, add, b); break;
+        case 3: block(3, from + i * 16, b, c + i * 16, some, rows, add, b); break;
+        case 2: block(2, from + i * 16, b, c + i * 16, some, rows, add, b); break;
+        case 1: block(1, from + i * 16, b, c + i * 16, some, rows, add, b); break;
       }
       b += some * 256;
     }

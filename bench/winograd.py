@@ -11,12 +11,9 @@ Tiles are transformed, multiplied and transformed back a few images at a time in
 cache (`bench.tiles`, in C). It is compiled once a machine; without a compiler the plain convolutions stay.
 """
 
-import contextlib
 import ctypes
 import functools
 import math
-import mmap
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -28,38 +25,12 @@ from bench.minimal_filters import LANES, TILE
 from bench.plain_tensors import are_plain, fits_layer
 from bench.tile_forms import CONVOLVE, HALVE, HALVE_BY_THREE, Form
 from bench.tiles import functions, library
+from bench.working_memory import MEMORY
 
 # As many tiles at a time, at least: a filter is read for that many products.
 TILES = 36
 # Of panels that C multiplies at once.
 ROWS = 6
-# Bytes of working memory that a thread keeps for its next call.
-KEPT = 256 << 20
-
-
-class _Memory(threading.local):
-    """A thread's working memory, which grows as it is asked for and stays: fresh pages cost as much as a product."""
-
-    def __init__(self) -> None:
-        self.held, self.size = ctypes.c_char(), 0
-
-    def of(self, size: int) -> tuple[int, object]:
-        """The address of so many bytes, at a large page's beginning, and what must be held until they were used."""
-        held = self.held
-        if size > self.size:
-            fresh = mmap.mmap(-1, size + _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                # Panels are written in many places at once. Not every kernel has such pages.
-                with contextlib.suppress(OSError):
-                    fresh.madvise(mmap.MADV_HUGEPAGE)
-            held = ctypes.c_char.from_buffer(fresh)
-            if size <= KEPT:
-                self.held, self.size = held, size
-        return -(-ctypes.addressof(held) // _PAGE) * _PAGE, held
-
-
-_PAGE = 2 << 20
-_MEMORY = _Memory()
 
 
 def _image(n: int, c: int, h: int, w: int) -> Tensor:
@@ -122,7 +93,7 @@ def _run(
     threads = min(torch.get_num_threads(), n)
     sizes = (h, w, c, k, _at_a_time(form, n, h, w, c, k, threads), threads)
     size, run = functions(form.name)
-    work, held = _MEMORY.of(4 * size(*sizes, to_weight))
+    work, held = MEMORY.of(4 * size(*sizes, to_weight))
     bias, added, relu = after or (None, None, False)
     behind = [None if t is None else t.data_ptr() for t in (bias, added)]
     run(*pointers, *weights, (ctypes.c_long * 4)(*strides), work, n, *sizes, *behind, relu)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bench import tile_forms, tiles, winograd
+from bench import tile_forms, tiles, winograd, working_memory
 from bench.perf.layers import measure
 from bench.winograd import replace_convolutions
+from bench.working_memory import WorkingMemory
 
 pytestmark = pytest.mark.usefixtures("compiled")
 
@@ -18,8 +19,8 @@ pytestmark = pytest.mark.usefixtures("compiled")
 @pytest.fixture
 def memory(monkeypatch):
     """Memory as of a thread that has computed nothing."""
-    fresh = winograd._Memory()
-    monkeypatch.setattr(winograd, "_MEMORY", fresh)
+    fresh = WorkingMemory()
+    monkeypatch.setattr(winograd, "MEMORY", fresh)
     return fresh
 
 
@@ -74,7 +75,7 @@ def test_no_more_memory_is_written_than_is_asked_for(form, wanted, threads, monk
         held.append((floats, size // 4))
         return floats.data_ptr(), floats
 
-    monkeypatch.setattr(winograd, "_MEMORY", SimpleNamespace(of=of))
+    monkeypatch.setattr(winograd, "MEMORY", SimpleNamespace(of=of))
     try:
         small = torch.randn(3, 32, 8, 4)
         large = torch.randn(3, 16, 8 * form.step, 4 * form.step)
@@ -92,7 +93,7 @@ def test_no_more_memory_is_written_than_is_asked_for(form, wanted, threads, monk
 
 def test_memory_past_the_bound_is_given_back(memory, monkeypatch):
     net, image = fast(nn.ConvTranspose2d(16, 16, 4, 2, 1)), torch.randn(3, 16, 8, 8)
-    monkeypatch.setattr(winograd, "KEPT", 0)
+    monkeypatch.setattr(working_memory, "KEPT", 0)
     found = net(image)
     assert memory.size == 0
     monkeypatch.undo()
