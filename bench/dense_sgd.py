@@ -33,6 +33,14 @@ def laid_as(parameter: Tensor, other: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(other)
 
 
+def evaluated(closure: Any) -> Any:
+    """What the closure of an optimiser's step gives, which makes the gradients first; None without one."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
 class DenseSGD(torch.optim.SGD):
     """`torch.optim.SGD(fused=True)` with momentum: the same state and the same steps.
 
@@ -44,10 +52,7 @@ class DenseSGD(torch.optim.SGD):
 
     def step(self, closure: Any = None) -> Any:
         """Update every parameter; see `torch.optim.SGD.step`."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             self._lay(group)
         scaled = getattr(self, "grad_scale", None) is not None or getattr(self, "found_inf", None) is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench.dense_sgd import laid_as, order
+from bench.dense_sgd import evaluated, laid_as, order
 
 
 class FusedAdam(torch.optim.Adam):
@@ -18,10 +18,7 @@ class FusedAdam(torch.optim.Adam):
 
     def step(self, closure: Any = None) -> Any:
         """Update every parameter that has a gradient; see `torch.optim.Adam.step`."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        loss = evaluated(closure)
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:

@@ -225,10 +225,12 @@ def convolve_and(
         relu: whether what is below zero is zero.
 
     Returns:
-        [n, c, i, j]; None where `replace_convolutions` does not have the layer computed here, or not of such images.
+        [n, c, i, j]; None where `replace_convolutions` does not have the layer computed here, or not of such tensors.
     """
     way = layer.forward.func if isinstance(layer.forward, functools.partial) else None
     if way not in (_convolve, _stride) or not _fits(layer, x, TILE if way is _convolve else 2 * TILE):
+        return None
+    if not are_plain(bias, added):
         return None
     form = CONVOLVE if way is _convolve else _of_taps(layer.weight)
     if added is not None:

@@ -98,6 +98,8 @@ def test_what_is_computed_elsewhere_is_left_to_it(compiled):
     assert convolve_and(ours, x, bias, None, False) is not None
     assert convolve_and(ours, x[..., :14], bias, None, False) is None
     assert convolve_and(ours, x.double(), bias, None, False) is None
+    assert convolve_and(ours, x, bias.double(), None, False) is None
+    assert convolve_and(ours, x, bias, x.double(), False) is None
     with torch.autocast("cpu", torch.bfloat16):
         assert convolve_and(ours, x, bias, None, False) is None
 
