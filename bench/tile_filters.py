@@ -95,8 +95,8 @@ long memory_{name}(long h, long w, long c, long k, long count, long threads, lon
   return both + threads * (to_weight * both + {s} * {s} * (apart(rows * c) + apart(rows * {count} * k)) + k);
 }}
 
-// From `small` to `to_large`, or from `large` to `to_small`; and from both to the gradient of the weight. Where there is
-// a bias, what follows `to_small` is computed too.
+// From `small` to `to_large`, or from `large` to `to_small`; and from both to the gradient of the weight.
+// With a bias, what follows `to_small` is computed too.
 void run_{name}(const float *small, const float *large, float *to_small, float *to_large, const float *weight,
                 float *dweight, const long *strides, float *memory, long n, long h, long w, long c, long k,
                 long count, long threads, const float *bias, const float *added, long relu) {{
