@@ -102,6 +102,10 @@ def test_what_is_computed_elsewhere_is_left_to_it(compiled):
     assert convolve_and(ours, x, bias, x.double(), False) is None
     with torch.autocast("cpu", torch.bfloat16):
         assert convolve_and(ours, x, bias, None, False) is None
+    strided = nn.Conv2d(32, 32, 3, 2, 1, bias=False).requires_grad_(False)
+    replace_convolutions(strided)
+    assert convolve_and(strided, x, bias, None, False) is not None
+    assert convolve_and(strided, x[..., :12, :12], bias, None, False) is None
 
 
 def test_in_double_precision_they_agree_to_eleven_digits():
