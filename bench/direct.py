@@ -121,10 +121,11 @@ class _Direct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, grid: Grid) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
-        ctx.save_for_backward(x, weight)
+        laid = x.contiguous(memory_format=torch.channels_last)
+        # A copy has no graph behind it: the image itself, where it may be differentiated by.
+        ctx.save_for_backward(x if ctx.needs_input_grad[0] else laid, weight)
         ctx.grid = grid
-        return (grid.spread if grid.transposed else grid.convolve)(x, weight, grid.sizes(x, weight))
+        return (grid.spread if grid.transposed else grid.convolve)(laid, weight, grid.sizes(laid, weight))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:
@@ -139,7 +140,7 @@ class _Direct(torch.autograd.Function):
                 [for_x, for_weight, False],
             )  # fmt: skip
             return dx, dw, None
-        dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
+        dy, x = (t.contiguous(memory_format=torch.channels_last) for t in (grad_outputs[0], x))
         sizes = grid.sizes(x, weight)
         image, pixels = (dy, x) if grid.transposed else (x, dy)
         dx = dw = None

@@ -198,10 +198,10 @@ class Estimator:
             images = self.images(cell)
             now = name in self.fresh
             self._told[cell.id] = "now" if now else "earlier"
-            memory = found.bytes(cell.config, images, RunOptions.cache_bytes, self.kind == "gpu")
             source = "measured now" if now else f"measured at {found.at[:16].replace('T', ' ')}"
             before, told = self.before.get(cell.id, ()), self._measurement
             left = there_still(cell, before, told, images, RunOptions.cache_bytes)
+            memory = found.bytes(cell.config, images, RunOptions.cache_bytes, self.kind == "gpu", left)
             return Prediction(found.seconds(cell.config, images, left=left), memory, source)
         if not epochs:
             return Prediction(CELL_SECONDS, None, "rough")

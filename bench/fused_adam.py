@@ -2,7 +2,8 @@
 
 The fused update passes over each parameter once, where the loop makes a pass for every operation. It goes through
 memory and never looks at strides: a gradient in another order than its parameter (a sum over several ranks is not in
-channels_last) would be added to the wrong entries without a word. It is laid as its parameter is first.
+channels_last) would be added to the wrong entries without a word. It is laid as its parameter is first, and so
+are moments that were loaded.
 """
 
 from collections.abc import Iterable
@@ -21,8 +22,14 @@ class FusedAdam(torch.optim.Adam):
         loss = evaluated(closure)
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is not None:
-                    p.grad = laid_as(p, p.grad)
+                if p.grad is None:
+                    continue
+                p.grad = laid_as(p, p.grad)
+                state = self.state[p]
+                # `load_state_dict` leaves them as it is given them.
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    if moment in state:
+                        state[moment] = laid_as(p, state[moment])
         super().step()
         return loss
 

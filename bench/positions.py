@@ -1,6 +1,7 @@
 """A ResNet's frozen basic blocks on maps that lie positions first, their 3x3 convolutions by `bench.bilinear`."""
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ def blocks_of(module: nn.Module) -> list[BasicBlock] | None:
     """The blocks of a stage; None unless it is nothing but basic blocks of the plain kind."""
     if not isinstance(module, nn.Sequential) or not len(module):
         return None
-    blocks = [block for block in module if isinstance(block, BasicBlock) and _plain(block)]
+    blocks = [block for block in module if type(block) is BasicBlock and _plain(block)]
     return blocks if len(blocks) == len(module) else None
 
 
@@ -36,9 +37,14 @@ def _plain(block: BasicBlock) -> bool:
     return idle and relus and norms and _fits(block.conv1) and _fits(block.conv2) and _short(block.downsample)
 
 
+def is_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether it is torch's convolution and no more: a subclass or a hook may make something else of its weight."""
+    return type(module) is nn.Conv2d and not module._forward_pre_hooks and not module._forward_hooks
+
+
 def _fits(conv: nn.Module) -> bool:
     return (
-        isinstance(conv, nn.Conv2d)
+        is_convolution(conv)
         and conv.kernel_size == (3, 3)
         and conv.padding == (1, 1)
         and conv.dilation == (1, 1)
@@ -55,7 +61,7 @@ def _short(downsample: nn.Module | None) -> bool:
         return False
     conv, norm = downsample
     return (
-        isinstance(conv, nn.Conv2d)
+        is_convolution(conv)
         and conv.kernel_size == (1, 1)
         and conv.padding == (0, 0)
         and conv.groups == 1

@@ -220,17 +220,25 @@ def convolve_and(
     Args:
         layer: without a bias of its own.
         x: [n, k, h, w].
-        bias: c values, in one piece.
+        bias: c values.
         added: [n, c, i, j], or nothing.
         relu: whether what is below zero is zero.
 
     Returns:
-        [n, c, i, j]; None where `replace_convolutions` does not have the layer computed here, or not of such tensors.
+        [n, c, i, j]; None where `replace_convolutions` does not have the layer computed here, not of such tensors, or
+        where something is differentiated.
     """
     way = layer.forward.func if isinstance(layer.forward, functools.partial) else None
     if way not in (_convolve, _stride) or not _fits(layer, x, TILE if way is _convolve else 2 * TILE):
         return None
-    if not are_plain(bias, added):
+    given = [t for t in (x, layer.weight, bias, added) if t is not None]
+    if not are_plain(*given) or (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
+        return None
+    out = layer.out_channels
+    if layer.bias is not None or bias.numel() != out or not bias.is_contiguous():
+        return None
+    step = layer.stride[0]
+    if added is not None and added.shape != (len(x), out, x.shape[2] // step, x.shape[3] // step):
         return None
     form = CONVOLVE if way is _convolve else _of_taps(layer.weight)
     if added is not None:

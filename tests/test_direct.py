@@ -138,6 +138,20 @@ def test_a_penalty_of_a_gradients_norm_has_the_plain_layers_gradient(name):
         assert (one - other).abs().max() <= 1e-5 * other.abs().max()
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["rows", "pixels"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_weights_gradient_is_differentiated_by_the_image_whatever_its_layout(name, layout):
+    """As of a Hessian times a vector."""
+    layer, sides = fresh(name)
+    image = torch.randn(2, layer.in_channels, *sides).contiguous(memory_format=layout).requires_grad_()
+    doubles, (start, weight, *_) = in_doubles(layer, image.detach())
+    found = []
+    for y, x, filters in ((layer(image), image, layer.weight), (doubles, start, weight)):
+        (slope,) = torch.autograd.grad(F.softplus(y).sum(), filters, create_graph=True)
+        found.append(torch.autograd.grad(slope.square().sum(), x)[0])
+    assert (found[0] - found[1]).abs().max() <= 1e-5 * found[1].abs().max()
+
+
 @pytest.mark.parametrize(
     "change", ["no images", "no batch", "double by default", "autocast", "double weight"]
 )

@@ -4,6 +4,7 @@ import copy
 import gc
 import weakref
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -102,10 +103,52 @@ def test_what_is_computed_elsewhere_is_left_to_it(compiled):
     assert convolve_and(ours, x, bias, x.double(), False) is None
     with torch.autocast("cpu", torch.bfloat16):
         assert convolve_and(ours, x, bias, None, False) is None
+    # What torch would broadcast, or refuse.
+    for added in (x[:, :1], x[..., :1], torch.cat([x, x])):
+        assert convolve_and(ours, x, bias, added, False) is None
+    assert convolve_and(ours, x, bias[:31], None, False) is None
+    assert convolve_and(ours, x, torch.zeros(64)[::2], None, False) is None
+    # What is differentiated.
+    for given in ((x.clone().requires_grad_(), bias, x), (x, bias.clone().requires_grad_(), x)):
+        assert convolve_and(ours, *given, False) is None
+        with torch.no_grad():
+            assert convolve_and(ours, *given, False) is not None
     strided = nn.Conv2d(32, 32, 3, 2, 1, bias=False).requires_grad_(False)
     replace_convolutions(strided)
     assert convolve_and(strided, x, bias, None, False) is not None
     assert convolve_and(strided, x[..., :12, :12], bias, None, False) is None
+
+
+class Standardised(nn.Conv2d):
+    """Convolves by its filters less their means."""
+
+    def forward(self, input):
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(input, weight, self.bias)
+
+
+def twice(_, inputs):
+    return (inputs[0] * 2,)
+
+
+@pytest.mark.parametrize("speed", [FAST, replace(PLAIN_PROBE, folded=True)], ids=["fast", "folded alone"])
+@pytest.mark.parametrize("place", ["stem", "block", "shortcut"])
+@pytest.mark.parametrize("change", ["subclass", "hook"])
+@torch.no_grad()
+def test_a_convolution_that_is_more_than_torchs_is_left_as_it_is(change, place, speed):
+    backbone = used_backbone()
+    net: Any = backbone.net
+    block = net.layer2[0]
+    conv = {"stem": net.conv1, "block": block.conv1, "shortcut": block.downsample[0]}[place]
+    before = backbone(images(2))
+    if change == "subclass":
+        conv.__class__ = Standardised
+    else:
+        conv.register_forward_pre_hook(twice)
+    plain = backbone(images(2))
+    assert (plain - before).abs().max() > 1e-3 * before.abs().max()
+    found = FoldedStages(backbone, 0, None, speed)(images(2))
+    assert (found - plain).abs().max() < 1e-5 * plain.abs().max()
 
 
 def test_in_double_precision_they_agree_to_eleven_digits():

@@ -88,6 +88,24 @@ def test_a_gradient_in_another_memory_order_reaches_the_entries_it_belongs_to():
     torch.testing.assert_close(fused.weight, layer.weight)
 
 
+def test_moments_that_were_loaded_in_another_memory_order_are_laid_first():
+    """torch's `load_state_dict` keeps the order that it is given."""
+    layer = torch.nn.Conv2d(3, 4, 2, bias=False).to(memory_format=torch.channels_last)
+    fused = copy.deepcopy(layer)
+    for one, way in ((layer, False), (fused, True)):
+        saved = None
+        for _ in range(2):
+            optimizer = make_adam(one.parameters(), RATE, BETAS, fused=way)
+            if saved is not None:
+                optimizer.load_state_dict(saved)
+            one.weight.grad = torch.arange(48.0).reshape(4, 3, 2, 2) - 20
+            optimizer.step()
+            saved = copy.deepcopy(optimizer.state_dict())
+            for moment in ("exp_avg", "exp_avg_sq"):
+                saved["state"][0][moment] = saved["state"][0][moment].contiguous()
+    torch.testing.assert_close(fused.weight, layer.weight)
+
+
 def test_what_a_phase_leaves_alone_stays():
     method = channels_last("bigan")
     before = copy.deepcopy(method.state_dict())

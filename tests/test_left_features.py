@@ -30,9 +30,9 @@ def plan(**more):
     return make_plan(Selection(("beta-vae",), ("digits",), preset="quick", probes=POINTS, **more))
 
 
-def measured(point, size=100):
+def measured(point, size=100, memory=0):
     wall, processor = Parts(4.0, 0.1, FEATURES[point]), Parts(2.0, 0.1, FEATURES[point] / 2)
-    return Measurement(wall, processor, memory=0, images=0, feature_bytes=size)
+    return Measurement(wall, processor, memory=memory, images=0, feature_bytes=size)
 
 
 def before(cells, speed=FAST):
@@ -112,10 +112,24 @@ def test_a_dry_run_counts_on_them_if_they_fit_the_budget(fits, tmp_path):
         estimator = estimator_here(Path(tmp_path), whole, todo, Way("cpu", 1, speed), (), "cpu")
         for cell in probes:
             estimator.measured[estimator.signature_key(cell)] = measured(cell.config["freeze"], size)
-        found[speed] = [estimator.predict(cell).seconds for cell in probes]
-    saved = [plain - fast for fast, plain in zip(*found.values(), strict=True)]
+        found[speed] = [estimator.predict(cell) for cell in probes]
+    saved = [plain.seconds - fast.seconds for fast, plain in zip(*found.values(), strict=True)]
     expected = [0.0, 0.010 * counted, 0.025 * counted] if fits else [0.0, 0.0, 0.0]
     assert saved == pytest.approx(expected, abs=1e-6)
+
+
+def test_memory_holds_what_is_left_besides_a_probes_own(tmp_path):
+    whole = plan()
+    probes = [cell for cell in whole.cells if cell.kind == "probe"]
+    counted = 1437 * (2 if probes[0].config["probe"]["flip"] else 1) + 360
+    found = []
+    for speed in ("auto", "plain"):
+        estimator = estimator_here(Path(tmp_path), whole, list(whole.cells), Way("cpu", 1, speed), (), "cpu")
+        for cell, size in zip(probes, (100, 40, 8), strict=True):
+            estimator.measured[estimator.signature_key(cell)] = measured(cell.config["freeze"], size, 1 << 30)
+        found.append([estimator.predict(cell).memory or 0 for cell in probes])
+    more = [fast - plain for fast, plain in zip(*found, strict=True)]
+    assert more == [0, 100 * counted, 140 * counted]
 
 
 def test_the_oldest_are_given_up_first_and_the_same_point_needs_no_room():

@@ -1,5 +1,7 @@
 """From a stopwatch's marks to the parts of a cell, and from those to a whole cell."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.micro.check import cells_of, compare
@@ -83,11 +85,27 @@ def test_what_grows_with_the_images_of_an_evaluation_is_told_by_a_small_and_a_la
 
 def test_memory_grows_with_the_images_and_with_features_up_to_their_budget():
     cell = cells("beta-vae", probes=("conv1",))[1]
-    found = Measurement(Parts(0.0), Parts(0.0), memory=1 << 30, images=500, feature_bytes=1000)
+    found = Measurement(Parts(0.0), Parts(0.0), memory=1 << 30, images=500, feature_bytes=1000, features=500)
     more = IMAGES.pool + IMAGES.test - 500
     assert found.bytes(cell.config, IMAGES, 1 << 40, on_gpu=True) == (1 << 30) + more * (3 * 32**2 + 1000)
     capped = found.bytes(cell.config, IMAGES, 600_000, on_gpu=False)
     assert capped == (1 << 30) + more * 2 * 3 * 32**2 + 100_000
+    # What the miniature had no room for it did not have.
+    assert found.bytes(cell.config, IMAGES, 400_000, on_gpu=True) == (1 << 30) + more * 3 * 32**2
+    other = replace(found, feature_bytes=100)
+    both = found.bytes(cell.config, IMAGES, 1 << 40, on_gpu=True, left=[other, other, found])
+    assert both == (1 << 30) + more * (3 * 32**2 + 1000) + (IMAGES.pool + IMAGES.test) * 100
+
+
+def test_memory_of_mirrored_images_features_is_counted_on_both_sides():
+    cell = cells("beta-vae", probes=("conv1",), settings={"probe.flip": True})[1]
+    found = Measurement(Parts(0.0), Parts(0.0), memory=1 << 30, images=500, feature_bytes=1000, features=800)
+    more = IMAGES.pool + IMAGES.test - 500
+    features = 2 * IMAGES.pool + IMAGES.test - 800
+    assert (
+        found.bytes(cell.config, IMAGES, 1 << 40, on_gpu=True)
+        == (1 << 30) + more * 3 * 32**2 + features * 1000
+    )
 
 
 def test_a_stopwatch_looks_at_its_clock_now_and_then_and_ends_a_cell_when_it_is_time():
@@ -111,6 +129,21 @@ def test_cells_share_a_measurement_when_what_they_differ_in_costs_nothing():
     assert once == keys("beta-vae", probes=(), preset="full", settings={"pretrain.lr": 1.0})
     assert once != keys("beta-vae", probes=(), settings={"pretrain.batch_size": 64})
     assert len(keys("beta-vae", probes=(), evaluations=("reconstruction",), seeds=(0, 1))) == 2
+
+
+def test_a_miniature_leaves_no_features_behind_and_says_of_how_many_images_it_had_them(tmp_path):
+    from bench.feature_store import SHELF
+    from bench.launch.control import RunOptions
+    from bench.micro.miniatures import Miniatures, Wanted
+
+    cell = cells("beta-vae", probes=("conv1",), settings={"probe.flip": True})[1]
+    there = dict(SHELF.items)
+    miniatures = Miniatures(tmp_path / "small", RunOptions(threads=1, speed="auto"), "cpu", "processor")
+    found = miniatures.measure(Wanted("key", cell.config, 300, 50, 10))
+    assert SHELF.items == there
+    train = found.images - 50
+    assert found.features == 2 * train + 50
+    assert found.feature_bytes == 64 * 8 * 8 * 4
 
 
 def test_a_real_cell_takes_about_what_its_miniature_said():

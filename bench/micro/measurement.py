@@ -38,6 +38,7 @@ class Measurement:
         memory: bytes at the peak, with the miniature's own images.
         images: of the miniature, in memory.
         feature_bytes: of an image's features, where they are computed once.
+        features: of how many images the miniature had them, mirrored ones by themselves.
         phases: of a step; each would be compiled by itself.
         compile: seconds to compile a phase and the share of a step that is left, where that may happen.
         at: when, ISO 8601.
@@ -50,6 +51,7 @@ class Measurement:
     memory: int
     images: int
     feature_bytes: int = 0
+    features: int = 0
     phases: int = 1
     compile: tuple[float, float] | None = None
     at: str = ""
@@ -97,7 +99,14 @@ class Measurement:
         plain, compiled = (steps - before) * each, seconds * self.phases + (steps - before) * each * share
         return before * each + min(plain, compiled)
 
-    def bytes(self, config: Mapping[str, Any], images: Images, budget: int, on_gpu: bool) -> int:
+    def bytes(
+        self,
+        config: Mapping[str, Any],
+        images: Images,
+        budget: int,
+        on_gpu: bool,
+        left: Iterable[Self] = (),
+    ) -> int:
         """Peak of a whole cell: the accelerator's, or what this process would have of the processor's memory.
 
         Args:
@@ -105,13 +114,16 @@ class Measurement:
             images: that it sees.
             budget: for features that are computed once.
             on_gpu: whose memory it is.
+            left: of probes whose features the miniature's process had not, and the cell's has still.
         """
         more = images.pool + images.test - self.images
         # On a processor once as they are mapped from their file and once as they are trained on.
         size = 3 * int(config["image_size"] or 64) ** 2 * (1 if on_gpu else 2)
-        total = self.feature_bytes * feature_images(config, images)
-        had = self.feature_bytes * self.images
-        return max(0, self.memory + more * size + min(total, budget) - had)
+        others = {one.feature_bytes for one in left} - {self.feature_bytes}
+        count = feature_images(config, images)
+        features = min(self.feature_bytes * count, budget) + sum(others) * count
+        had = min(self.feature_bytes * self.features, budget)
+        return max(0, self.memory + more * size + features - had)
 
     def as_json(self) -> dict[str, Any]:
         """For the cache."""

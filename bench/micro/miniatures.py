@@ -15,6 +15,7 @@ from bench.attempts import Attempt
 from bench.build import build_backbone, build_method, module_state
 from bench.config import config_id
 from bench.data.arrays import Dataset
+from bench.feature_store import SHELF
 from bench.features import CHUNK
 from bench.heads import freeze_index
 from bench.launch.cell import CellRunner, Work
@@ -22,8 +23,9 @@ from bench.launch.control import RunOptions
 from bench.launch.outcome import Outcome
 from bench.launch.trainer import TorchTrainer
 from bench.loop import peak_memory
-from bench.micro.measurement import Measurement, Parts
+from bench.micro.measurement import Measurement, Parts, feature_images
 from bench.micro.scenery import Nobody, forget_peak, peak_since, random_images
+from bench.micro.signature import Images
 from bench.micro.stopwatch import Clock, Mark, Stopwatch, Timed, Timings, evaluation_parts
 from bench.plan import Cell
 from bench.provenance import now
@@ -69,6 +71,7 @@ class _Seen:
     processor: Timings = field(default_factory=Timings)
     memory: int = 0
     images: int = 0
+    features: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,11 +125,14 @@ class Miniatures:
             parts = seen.wall.parts(), seen.processor.parts()
             if until is None:
                 seen.memory, seen.images = self._peak(ran), len(data.train) + len(data.test)
+                count = len(data.train)
+                seen.features = feature_images(cell.config, Images(count, len(data.test), 0, count))
         return Measurement(
             *parts,
             memory=seen.memory,
             images=seen.images,
             feature_bytes=self._feature_bytes(wanted.config),
+            features=seen.features,
             phases=self._phases(wanted.config),
             compile=(accelerated.COMPILE_SECONDS, accelerated.COMPILED_SHARE) if self._compiles() else None,
             at=now(),
@@ -147,9 +153,13 @@ class Miniatures:
             lambda _: None,
         )
         forget_peak()
+        there = set(SHELF.items)
         begun = self.clock()
         outcome = runner.run(Work(cell, lambda _: data, FORGET, lambda: True), None)
         ended = self.clock()
+        # Features of images that nobody has again.
+        for key in SHELF.items.keys() - there:
+            del SHELF.items[key]
         if outcome.state not in ("done", "stopped"):
             raise RuntimeError(outcome.reason)
         return _Ran(outcome, begun, ended, watch.marks)
