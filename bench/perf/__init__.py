@@ -7,6 +7,7 @@
     together       several seeds at once, one after another, and in processes
     reading        images in shuffled batches, and `preparing` them
     loading        images that stay compressed, beside timm's loader
+    whole          two runs of a whole table, by kind of cell
 
 `bench perf` alone measures pretrain and probe; `facts` is what they leave, `shown`, `roofline` and `compare` read it.
 """

@@ -1,0 +1,130 @@
+"""`python -m bench.perf.whole`: two results folders of the same cells, by kind of cell and by accuracy."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from bench.cli import main as bench
+from bench.perf.whole import main
+
+WORDS = (
+    "run -m random,supervised -d digits -s 2 --probes conv1 --evaluate none"
+    " --set pretrain.epochs=1 --set probe.epochs=1"
+)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "fast"
+    assert bench([*WORDS.split(), "--results", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def folders(real, tmp_path):
+    """A real run, and a copy of it in which each cell took twice as long."""
+    slow = tmp_path / "slow"
+    shutil.copytree(real, slow)
+    for path in results(slow):
+        change(path, lambda row: row.update({k: 2 * row[k] for k in TIMES if row.get(k)}))
+    return real, slow
+
+
+TIMES = ("seconds", "feature_seconds")
+
+
+def results(folder):
+    return sorted(folder.glob("runs/*/result.json"))
+
+
+def config(path):
+    return json.loads((path.parent / "config.json").read_text())
+
+
+def change(path, how):
+    row = json.loads(path.read_text())
+    how(row)
+    path.write_text(json.dumps(row))
+
+
+@pytest.fixture
+def whole(monkeypatch, capsys):
+    """What the command says, and its exit status."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["whole", *map(str, words)])
+        status = 0
+        try:
+            main()
+        except SystemExit as exit:
+            status = exit.code
+        told = capsys.readouterr()
+        return status, told.out.splitlines(), told.err
+
+    return run
+
+
+def cells_of(line):
+    return [word.strip() for word in line.strip("|").split("|")]
+
+
+def test_seconds_are_told_by_kind_of_cell_and_together(folders, whole):
+    status, out, _ = whole(*folders)
+    assert status == 0
+    rows = {name: row for name, *row in map(cells_of, out[2:-1])}
+    assert list(rows) == ["probes, conv1", "random pretrain", "supervised pretrain", "all"]
+    assert [row[0] for row in rows.values()] == ["4", "2", "2", "8"]
+    true = sum(sum(json.loads(p.read_text()).get(k) or 0 for k in TIMES) for p in results(folders[0]))
+    assert float(rows["all"][2]) == pytest.approx(true, abs=0.06)
+    assert {rows[name][4] for name in ("probes, conv1", "all")} == {"2.00"}
+    shares = [float(row[1].removesuffix(" %")) for row in rows.values()]
+    assert sum(shares[:-1]) == pytest.approx(100, abs=0.2)
+    assert shares[-1] == 100
+
+
+def test_of_several_cells_at_once_each_takes_its_share_of_the_wall(folders, whole):
+    rows = {name: row for name, *row in map(cells_of, whole(*folders, "--at-once", "2")[1][2:-1])}
+    assert rows["all"][4] == "4.00"
+
+
+def test_accuracies_are_compared_as_means_over_seeds(folders, whole):
+    assert "differs by 0.00 points in the median and 0.00 at most" in whole(*folders)[1][-1]
+    probes = [p for p in results(folders[1]) if config(p)["kind"] == "probe"]
+    # One seed of one method a point more than in the fast run, the other the same.
+    of_random = [p for p in probes if config(p)["pretrain"]["method"] == "random"]
+    change(of_random[0], lambda row: row["rules"]["last"].update(top1=row["rules"]["last"]["top1"] + 0.01))
+    said = whole(*folders)[1][-1]
+    assert said.startswith(
+        "top-1 of 2 rows, means over seeds, differs by 0.25 points in the median and 0.50 at most"
+    )
+    assert said.endswith("(random conv1); mean -0.25")
+
+
+def test_a_cell_that_one_has_not_finished_is_named(folders, whole, tmp_path):
+    supervised = [p for p in results(folders[1]) if config(p).get("method") == "supervised"]
+    for path in supervised:
+        path.unlink()
+    status, out, error = whole(*folders)
+    assert (status, out) == (2, [])
+    assert f"{folders[1]} has not finished supervised digits seed 0 pretrain and 1 more" in error
+    assert whole(*folders[::-1])[0] == 2
+    status, out, error = whole(tmp_path / "none", tmp_path / "neither")
+    assert (status, out) == (2, [])
+    assert "have no finished cell" in error
+
+
+@pytest.mark.parametrize("count", ["0", "two"])
+def test_so_many_cells_at_once_are_refused(folders, whole, count):
+    status, out, error = whole(*folders, "--at-once", count)
+    assert (status, out) == (2, [])
+    assert count in error
+
+
+def test_a_result_that_does_not_say_what_is_compared_is_named(folders, whole):
+    path = next(p for p in results(folders[1]) if config(p)["kind"] == "probe")
+    change(path, lambda row: row["rules"].pop("last"))
+    status, out, error = whole(*folders)
+    assert (status, out) == (2, [])
+    assert path.parent.name in error
