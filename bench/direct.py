@@ -140,13 +140,14 @@ class _Direct(torch.autograd.Function):
                 [for_x, for_weight, False],
             )  # fmt: skip
             return dx, dw, None
-        dy, x = (t.contiguous(memory_format=torch.channels_last) for t in (grad_outputs[0], x))
+        dy = grad_outputs[0].contiguous(memory_format=torch.channels_last)
         sizes = grid.sizes(x, weight)
-        image, pixels = (dy, x) if grid.transposed else (x, dy)
         dx = dw = None
         if for_x:
             dx = (grid.convolve if grid.transposed else grid.spread)(dy, weight, sizes)
         if for_weight:
+            x = x.contiguous(memory_format=torch.channels_last)
+            image, pixels = (dy, x) if grid.transposed else (x, dy)
             # As the weight lies: fused optimisers go by memory and look at no strides.
             dw = torch.empty_like(weight).copy_(grid.correlate(image, pixels, sizes))
         return dx, dw, None

@@ -15,7 +15,7 @@ from torch.nn.utils import skip_init
 from bench.bilinear import batch_first, positions_first
 from bench.direct import replace_direct
 from bench.minimal_filters import TILE
-from bench.positions import FrozenBlock, Maps, blocks_of, fold, is_convolution, parts
+from bench.positions import FrozenBlock, Maps, blocks_of, fold, is_convolution, is_norm, parts
 from bench.probe_speed import ProbeSpeed
 from bench.winograd import convolve_and, replace_convolutions
 from models.backbones import Backbone
@@ -52,7 +52,7 @@ class FoldedStages:
                 blocks = blocks_of(module) if speed.bilinear or speed.winograd or speed.direct else None
                 if blocks is not None:
                     self.steps.append(_Blocks(blocks, speed))
-                elif is_convolution(module) and modules and type(modules[0]) is nn.BatchNorm2d:
+                elif is_convolution(module) and modules and is_norm(modules[0]):
                     self.steps.append(_FoldedConv(module, modules.pop(0), speed))
                 else:
                     self.steps.append(_AsItIs(module))

@@ -23,7 +23,7 @@ class Maps:
 
 def blocks_of(module: nn.Module) -> list[BasicBlock] | None:
     """The blocks of a stage; None unless it is nothing but basic blocks of the plain kind."""
-    if not isinstance(module, nn.Sequential) or not len(module):
+    if type(module) is not nn.Sequential or not len(module) or any(map(has_hooks, module.modules())):
         return None
     blocks = [block for block in module if type(block) is BasicBlock and _plain(block)]
     return blocks if len(blocks) == len(module) else None
@@ -37,9 +37,19 @@ def _plain(block: BasicBlock) -> bool:
     return idle and relus and norms and _fits(block.conv1) and _fits(block.conv2) and _short(block.downsample)
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something is called before or after it."""
+    return bool(module._forward_pre_hooks or module._forward_hooks)
+
+
 def is_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     """Whether it is torch's convolution and no more: a subclass or a hook may make something else of its weight."""
-    return type(module) is nn.Conv2d and not module._forward_pre_hooks and not module._forward_hooks
+    return type(module) is nn.Conv2d and not has_hooks(module)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether it is torch's batch norm and no more."""
+    return type(module) is nn.BatchNorm2d and not has_hooks(module)
 
 
 def _fits(conv: nn.Module) -> bool:
@@ -47,6 +57,7 @@ def _fits(conv: nn.Module) -> bool:
         is_convolution(conv)
         and conv.kernel_size == (3, 3)
         and conv.padding == (1, 1)
+        and conv.padding_mode == "zeros"
         and conv.dilation == (1, 1)
         and conv.groups == 1
         and conv.bias is None

@@ -231,8 +231,10 @@ def convolve_and(
     way = layer.forward.func if isinstance(layer.forward, functools.partial) else None
     if way not in (_convolve, _stride) or not _fits(layer, x, TILE if way is _convolve else 2 * TILE):
         return None
-    given = [t for t in (x, layer.weight, bias, added) if t is not None]
-    if not are_plain(*given) or (torch.is_grad_enabled() and any(t.requires_grad for t in given)):
+    given = (x, layer.weight, bias, added)
+    if not are_plain(bias, added):
+        return None
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given):
         return None
     out = layer.out_channels
     if layer.bias is not None or bias.numel() != out or not bias.is_contiguous():

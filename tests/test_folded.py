@@ -113,6 +113,9 @@ def test_what_is_computed_elsewhere_is_left_to_it(compiled):
         assert convolve_and(ours, *given, False) is None
         with torch.no_grad():
             assert convolve_and(ours, *given, False) is not None
+    ours.requires_grad_()
+    assert convolve_and(ours, x, bias, None, False) is None
+    ours.requires_grad_(False)
     strided = nn.Conv2d(32, 32, 3, 2, 1, bias=False).requires_grad_(False)
     replace_convolutions(strided)
     assert convolve_and(strided, x, bias, None, False) is not None
@@ -131,20 +134,35 @@ def twice(_, inputs):
     return (inputs[0] * 2,)
 
 
-@pytest.mark.parametrize("speed", [FAST, replace(PLAIN_PROBE, folded=True)], ids=["fast", "folded alone"])
-@pytest.mark.parametrize("place", ["stem", "block", "shortcut"])
-@pytest.mark.parametrize("change", ["subclass", "hook"])
+# A shortcut pads nothing.
+CHANGES = [
+    (place, change)
+    for place in ("stem", "block", "shortcut")
+    for change in ("subclass", "hook", "norm's hook")
+]
+CHANGES += [("stem", "circular"), ("block", "circular")]
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "speed"),
+    [(*row, FAST) for row in CHANGES]
+    + [(*row, replace(PLAIN_PROBE, folded=True)) for row in CHANGES if row[0] == "stem"],
+)
 @torch.no_grad()
-def test_a_convolution_that_is_more_than_torchs_is_left_as_it_is(change, place, speed):
+def test_a_convolution_that_is_more_than_torchs_is_left_as_it_is(place, change, speed):
     backbone = used_backbone()
     net: Any = backbone.net
     block = net.layer2[0]
     conv = {"stem": net.conv1, "block": block.conv1, "shortcut": block.downsample[0]}[place]
+    norm = {"stem": net.bn1, "block": block.bn1, "shortcut": block.downsample[1]}[place]
     before = backbone(images(2))
     if change == "subclass":
         conv.__class__ = Standardised
+    elif change == "circular":
+        conv.padding_mode = "circular"
+        conv._reversed_padding_repeated_twice = [conv.padding[0]] * 4
     else:
-        conv.register_forward_pre_hook(twice)
+        (conv if change == "hook" else norm).register_forward_pre_hook(twice)
     plain = backbone(images(2))
     assert (plain - before).abs().max() > 1e-3 * before.abs().max()
     found = FoldedStages(backbone, 0, None, speed)(images(2))

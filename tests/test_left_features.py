@@ -32,7 +32,7 @@ def plan(**more):
 
 def measured(point, size=100, memory=0):
     wall, processor = Parts(4.0, 0.1, FEATURES[point]), Parts(2.0, 0.1, FEATURES[point] / 2)
-    return Measurement(wall, processor, memory=memory, images=0, feature_bytes=size)
+    return Measurement(wall, processor, memory=memory, images=0, feature_bytes=size, point=point)
 
 
 def before(cells, speed=FAST):
@@ -125,11 +125,11 @@ def test_memory_holds_what_is_left_besides_a_probes_own(tmp_path):
     found = []
     for speed in ("auto", "plain"):
         estimator = estimator_here(Path(tmp_path), whole, list(whole.cells), Way("cpu", 1, speed), (), "cpu")
-        for cell, size in zip(probes, (100, 40, 8), strict=True):
+        for cell, size in zip(probes, (100, 100, 50), strict=True):
             estimator.measured[estimator.signature_key(cell)] = measured(cell.config["freeze"], size, 1 << 30)
         found.append([estimator.predict(cell).memory or 0 for cell in probes])
     more = [fast - plain for fast, plain in zip(*found, strict=True)]
-    assert more == [0, 100 * counted, 140 * counted]
+    assert more == [0, 100 * counted, 200 * counted]
 
 
 def test_the_oldest_are_given_up_first_and_the_same_point_needs_no_room():

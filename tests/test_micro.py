@@ -92,7 +92,7 @@ def test_memory_grows_with_the_images_and_with_features_up_to_their_budget():
     assert capped == (1 << 30) + more * 2 * 3 * 32**2 + 100_000
     # What the miniature had no room for it did not have.
     assert found.bytes(cell.config, IMAGES, 400_000, on_gpu=True) == (1 << 30) + more * 3 * 32**2
-    other = replace(found, feature_bytes=100)
+    other = replace(found, feature_bytes=100, point="conv1-3")
     both = found.bytes(cell.config, IMAGES, 1 << 40, on_gpu=True, left=[other, other, found])
     assert both == (1 << 30) + more * (3 * 32**2 + 1000) + (IMAGES.pool + IMAGES.test) * 100
 
@@ -143,6 +143,7 @@ def test_a_miniature_leaves_no_features_behind_and_says_of_how_many_images_it_ha
     assert SHELF.items == there
     train = found.images - 50
     assert found.features == 2 * train + 50
+    assert found.point == "conv1"
     assert found.feature_bytes == 64 * 8 * 8 * 4
 
 

@@ -18,18 +18,21 @@ WORDS = (
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "fast"
-    assert bench([*WORDS.split(), "--results", str(folder)]) == 0
+    # With probes of another batch size beside them.
+    for more in ("", " --set probe.batch_size=200"):
+        assert bench([*f"{WORDS}{more}".split(), "--results", str(folder)]) == 0
     return folder
 
 
 @pytest.fixture
 def folders(real, tmp_path):
     """A real run, and a copy of it in which each cell took twice as long."""
-    slow = tmp_path / "slow"
-    shutil.copytree(real, slow)
+    fast, slow = tmp_path / "fast", tmp_path / "slow"
+    for copy in (fast, slow):
+        shutil.copytree(real, copy)
     for path in results(slow):
         change(path, lambda row: row.update({k: 2 * row[k] for k in TIMES if row.get(k)}))
-    return real, slow
+    return fast, slow
 
 
 TIMES = ("seconds", "feature_seconds")
@@ -75,7 +78,7 @@ def test_seconds_are_told_by_kind_of_cell_and_together(folders, whole):
     assert status == 0
     rows = {name: row for name, *row in map(cells_of, out[2:-1])}
     assert list(rows) == ["probes, conv1", "random pretrain", "supervised pretrain", "all"]
-    assert [row[0] for row in rows.values()] == ["4", "2", "2", "8"]
+    assert [row[0] for row in rows.values()] == ["8", "2", "2", "12"]
     true = sum(sum(json.loads(p.read_text()).get(k) or 0 for k in TIMES) for p in results(folders[0]))
     assert float(rows["all"][2]) == pytest.approx(true, abs=0.06)
     assert {rows[name][4] for name in ("probes, conv1", "all")} == {"2.00"}
@@ -97,9 +100,18 @@ def test_accuracies_are_compared_as_means_over_seeds(folders, whole):
     change(of_random[0], lambda row: row["rules"]["last"].update(top1=row["rules"]["last"]["top1"] + 0.01))
     said = whole(*folders)[1][-1]
     assert said.startswith(
-        "top-1 of 2 rows, means over seeds, differs by 0.25 points in the median and 0.50 at most"
+        "top-1 of 4 rows, means over seeds, differs by 0.00 points in the median and 0.50 at most"
     )
-    assert said.endswith("(random conv1); mean -0.25")
+    assert "(random digits conv1); mean -0.1" in said
+    # Other settings are no other seed: of two points more and two points less nothing would be left.
+    for path in probes:
+        if (row := config(path))["pretrain"]["method"] == "supervised":
+            more = 0.02 if row["probe"]["batch_size"] == 200 else -0.02
+            change(
+                path,
+                lambda row, more=more: row["rules"]["last"].update(top1=row["rules"]["last"]["top1"] + more),
+            )
+    assert "2.00 at most (supervised digits conv1); mean -0.1" in whole(*folders)[1][-1]
 
 
 def test_a_cell_that_one_has_not_finished_is_named(folders, whole, tmp_path):
@@ -124,7 +136,23 @@ def test_so_many_cells_at_once_are_refused(folders, whole, count):
 
 def test_a_result_that_does_not_say_what_is_compared_is_named(folders, whole):
     path = next(p for p in results(folders[1]) if config(p)["kind"] == "probe")
-    change(path, lambda row: row["rules"].pop("last"))
+    change(path, lambda row: row.update(rules={}))
     status, out, error = whole(*folders)
     assert (status, out) == (2, [])
     assert path.parent.name in error
+
+
+def test_a_probe_that_holds_images_out_has_one_test(folders, whole):
+    for folder in folders:
+        for path in results(folder):
+            if config(path)["kind"] == "probe":
+                change(path, lambda row: row.update(rules={"val": row["rules"]["last"]}))
+    assert whole(*folders)[0] == 0
+
+
+def test_cells_that_took_no_time_have_no_ratio(folders, whole):
+    for path in results(folders[0]):
+        change(path, lambda row: row.update(dict.fromkeys(TIMES, 0.0)))
+    status, out, _ = whole(*folders)
+    assert status == 0
+    assert cells_of(out[-2])[-1] == "–"

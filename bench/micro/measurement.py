@@ -38,6 +38,7 @@ class Measurement:
         memory: bytes at the peak, with the miniature's own images.
         images: of the miniature, in memory.
         feature_bytes: of an image's features, where they are computed once.
+        point: a probe's freeze point.
         features: of how many images the miniature had them, mirrored ones by themselves.
         phases: of a step; each would be compiled by itself.
         compile: seconds to compile a phase and the share of a step that is left, where that may happen.
@@ -51,6 +52,7 @@ class Measurement:
     memory: int
     images: int
     feature_bytes: int = 0
+    point: str = ""
     features: int = 0
     phases: int = 1
     compile: tuple[float, float] | None = None
@@ -119,9 +121,10 @@ class Measurement:
         more = images.pool + images.test - self.images
         # On a processor once as they are mapped from their file and once as they are trained on.
         size = 3 * int(config["image_size"] or 64) ** 2 * (1 if on_gpu else 2)
-        others = {one.feature_bytes for one in left} - {self.feature_bytes}
+        # Those of one point lie there once; of two points they may be as large.
+        others = {one.point: one.feature_bytes for one in left if one.point != self.point}
         count = feature_images(config, images)
-        features = min(self.feature_bytes * count, budget) + sum(others) * count
+        features = min(self.feature_bytes * count, budget) + sum(others.values()) * count
         had = min(self.feature_bytes * self.features, budget)
         return max(0, self.memory + more * size + features - had)
 

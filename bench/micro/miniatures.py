@@ -132,6 +132,7 @@ class Miniatures:
             memory=seen.memory,
             images=seen.images,
             feature_bytes=self._feature_bytes(wanted.config),
+            point=wanted.config.get("freeze") or "",
             features=seen.features,
             phases=self._phases(wanted.config),
             compile=(accelerated.COMPILE_SECONDS, accelerated.COMPILED_SHARE) if self._compiles() else None,
@@ -155,11 +156,13 @@ class Miniatures:
         forget_peak()
         there = set(SHELF.items)
         begun = self.clock()
-        outcome = runner.run(Work(cell, lambda _: data, FORGET, lambda: True), None)
-        ended = self.clock()
-        # Features of images that nobody has again.
-        for key in SHELF.items.keys() - there:
-            del SHELF.items[key]
+        try:
+            outcome = runner.run(Work(cell, lambda _: data, FORGET, lambda: True), None)
+            ended = self.clock()
+        finally:
+            # Features of images that nobody has again.
+            for key in SHELF.items.keys() - there:
+                del SHELF.items[key]
         if outcome.state not in ("done", "stopped"):
             raise RuntimeError(outcome.reason)
         return _Ran(outcome, begun, ended, watch.marks)

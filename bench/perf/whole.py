@@ -6,7 +6,9 @@ the accuracies of probes are, means over seeds.
 """
 
 import argparse
+import json
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +38,7 @@ class Apart(NamedTuple):
     """How far the accuracies of two runs are apart, in points, the one's less the other's.
 
     Attributes:
-        rows: methods at freeze points.
+        rows: what probes are of, but for their seeds.
         median: of the distances.
         most: the largest distance.
         where: of which row.
@@ -103,15 +105,16 @@ def apart(fast: Mapping[str, Run], plain: Mapping[str, Run]) -> Apart | None:
     rows: dict[str, list[float]] = {}
     for id, run in fast.items():
         if run.config["kind"] == "probe":
-            name = f"{pretraining(run.config)['method']} {run.config['freeze']}"
-            rows.setdefault(name, []).append(100 * (_top1(run) - _top1(plain[id])))
-    means = {name: statistics.mean(found) for name, found in sorted(rows.items())}
+            rows.setdefault(_row(run.config), []).append(100 * (_top1(run) - _top1(plain[id])))
+    means = {row: statistics.mean(found) for row, found in sorted(rows.items())}
     if not means:
         return None
-    where = max(means, key=lambda name: abs(means[name]))
+    where = max(means, key=lambda row: abs(means[row]))
     distances = [abs(value) for value in means.values()]
-    signed = statistics.mean(means.values())
-    return Apart(len(means), statistics.median(distances), distances[list(means).index(where)], where, signed)
+    name = label(json.loads(where)).replace(" seed 0", "")
+    return Apart(
+        len(means), statistics.median(distances), max(distances), name, statistics.mean(means.values())
+    )
 
 
 def lines(found: Iterable[Kind]) -> list[str]:
@@ -124,12 +127,19 @@ def lines(found: Iterable[Kind]) -> list[str]:
         "|:---|---:|---:|---:|---:|---:|",
     ]
     for kind in [*found, whole]:
-        share = f"{kind.fast / whole.fast:.1%}".replace("%", " %")
+        share = f"{100 * kind.fast / whole.fast:.1f} %" if whole.fast else "–"
         rows.append(
             f"| {kind.name} | {kind.cells} | {share} | {kind.fast:.1f} | {kind.plain:.1f} |"
-            f" {kind.plain / kind.fast:.2f} |"
+            f" {f'{kind.plain / kind.fast:.2f}' if kind.fast else '–'} |"
         )
     return rows
+
+
+def _row(config: Mapping[str, Any]) -> str:
+    """A probe's configuration, all but its seeds and what follows from them."""
+    alike = {**config, "seed": 0, "pretrain": {**pretraining(config), "seed": 0}}
+    alike.pop("pretrain_id", None)
+    return json.dumps(alike, sort_keys=True)
 
 
 def _seconds(run: Run) -> float:
@@ -137,13 +147,14 @@ def _seconds(run: Run) -> float:
 
 
 def _top1(run: Run) -> float:
-    return _told(run, lambda result: result["rules"]["last"]["top1"])
+    # Of a probe that holds images out, those of its one test.
+    return _told(run, lambda result: (result["rules"].get("last") or result["rules"]["val"])["top1"])
 
 
 def _told(run: Run, read: Callable[[dict[str, Any]], float]) -> float:
     try:
         return float(read(run.result or {}))
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise UsageError(
             f"the result of {label(run.config)} ({run.dir}) does not say what is compared"
         ) from None
@@ -164,7 +175,8 @@ def main() -> None:
         fast, plain = same_cells(given.fast, given.plain)
         found, distance = kinds(fast, plain, given.at_once), apart(fast, plain)
     except BenchError as error:
-        parser.error(str(error))
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     print("\n".join(lines(found)))
     if distance is not None:
         print(
