@@ -17,7 +17,7 @@ from torch.nn.modules import module as torch_module
 
 from bench.channels import library
 from bench.normalised import LANES, LEAKY, RELU, Activation, Statistics, normalise, normalise_pooled
-from bench.plain_tensors import are_plain
+from bench.plain_tensors import are_plain, has_hooks
 from models.backbones import Backbone
 
 _NONE, _PLAIN_RELU = Activation(), Activation(RELU)
@@ -25,13 +25,7 @@ _NONE, _PLAIN_RELU = Activation(), Activation(RELU)
 
 def _bare(module: nn.Module) -> bool:
     """Whether calling a module is no more than its class's forward."""
-    hooks = (
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
-    if hooks or torch_module._has_any_global_hook():
+    if has_hooks(module) or torch_module._has_any_global_hook():
         return False
     own = module.__dict__.get("forward")
     return own is None or (isinstance(own, functools.partial) and own.func is _alone)

@@ -49,3 +49,13 @@ def fits_layer(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> bool:
     if isinstance(layer, nn.ConvTranspose2d):
         channels = channels[::-1]
     return layer.weight.shape == (*channels, *layer.kernel_size) and x.numel() > 0
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether something of this module's own is called before or after it, or before or after its gradient."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )

@@ -10,6 +10,7 @@ from timm.models.resnet import BasicBlock
 from torch import Tensor, nn
 
 from bench.bilinear import Plan, convolve, transform_weight
+from bench.plain_tensors import has_hooks
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,6 @@ def _plain(block: BasicBlock) -> bool:
     relus = isinstance(block.act1, nn.ReLU) and isinstance(block.act2, nn.ReLU)
     norms = all(type(norm) is nn.BatchNorm2d for norm in (block.bn1, block.bn2))
     return idle and relus and norms and _fits(block.conv1) and _fits(block.conv2) and _short(block.downsample)
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether something is called before or after it."""
-    return bool(module._forward_pre_hooks or module._forward_hooks)
 
 
 def is_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
