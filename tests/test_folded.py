@@ -142,7 +142,8 @@ CHANGES += [("stem", "circular"), ("block", "circular")]
 @pytest.mark.parametrize(
     ("place", "change", "speed"),
     [(*row, FAST) for row in CHANGES]
-    + [(*row, replace(PLAIN_PROBE, folded=True)) for row in CHANGES if row[0] == "stem"],
+    + [(*row, replace(PLAIN_PROBE, folded=True)) for row in CHANGES if row[0] == "stem"]
+    + [(*row, ProbeSpeed(bilinear=True)) for row in CHANGES if row[0] == "block"],
 )
 @torch.no_grad()
 def test_a_convolution_that_is_more_than_torchs_is_left_as_it_is(place, change, speed):
