@@ -173,6 +173,21 @@ def run_layer(layer: Layer, grid: Grid, input: Tensor, *asked: Any, **named: Any
     return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
+def with_weight(layer: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
+    """What a layer without bias makes with a weight for fewer channels of its image, computed as the layer is.
+
+    Args:
+        layer: replaced or not, of one group.
+        x: [b, c, h, w].
+        weight: [out_channels, c, taps, taps].
+    """
+    plan = layer.__dict__.get("forward")
+    if isinstance(plan, functools.partial) and plan.func is run_layer and are_plain(x, weight) and x.numel():
+        y: Any = _Direct.apply(x, weight, plan.args[1])
+        return y
+    return F.conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation)  # pyright: ignore[reportArgumentType]
+
+
 def _plan(layer: nn.Module) -> Callable[..., Tensor] | None:
     """How a layer is computed here; None leaves it as it is."""
     if type(layer) not in (nn.Conv2d, nn.ConvTranspose2d) or not isinstance(layer, Layer):

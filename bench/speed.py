@@ -62,6 +62,7 @@ class Speed:
             `direct` is on too. See `bench.winograd`.
         direct: the other convolutions, in fp32 on a processor; see `bench.direct`.
         fused_norm: batch norm at once with what follows it, likewise; see `bench.fused_norm`.
+        once: what a step of BiGAN computes more often than it must, once; on a processor. See `bench.once`.
         keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.
         precision: of convolutions and matrix products; weights, their updates and the losses stay fp32.
         compile: compile each phase's loss with its gradient: never, when the steps to go pay for it, or at once.
@@ -73,6 +74,7 @@ class Speed:
     winograd: bool = False
     direct: bool = False
     fused_norm: bool = False
+    once: bool = False
     keep_memory: bool = False
     precision: Precision = "fp32"
     compile: Compile = "never"
@@ -87,6 +89,8 @@ class Speed:
             raise ValueError(
                 f"{calls[0]} calls C, which no compiler of torch sees through: compile must be never"
             )
+        if self.once and self.compile != "never":
+            raise ValueError("once keeps what it computed from one loss to the next: compile must be never")
 
     @property
     def plain(self) -> bool:
@@ -123,6 +127,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
         "winograd": "Winograd's convolutions",
         "direct": "direct convolutions",
         "fused_norm": "fused BN",
+        "once": "BiGAN's code once",
         "graph": "captured graph",
         "folded": "folded BN",
         "bilinear": "frozen stages with fewer products",
@@ -175,6 +180,7 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
         winograd=kind == "cpu" and precision == "fp32",
         direct=kind == "cpu" and precision == "fp32",
         fused_norm=kind == "cpu" and precision == "fp32",
+        once=kind == "cpu",
         keep_memory=kind == "cpu",
         # On processors it gained nothing.
         compile="if-it-pays" if kind == "cuda" else "never",
@@ -183,12 +189,12 @@ def choose(device: str, speed: str = "auto", precision: str = "auto") -> Speed:
 
 def stacked(speed: Speed) -> Speed:
     """The switches that can be in force where several seeds are trained at once."""
-    return replace(without_c(speed), compile="never", graph=False)
+    return replace(without_c(speed), once=False, compile="never", graph=False)
 
 
 def uncompiled(speed: Speed) -> Speed:
     """The switches that can be in force where a step is computed by several ranks, which speak in its midst."""
-    return replace(speed, compile="never", graph=False)
+    return replace(speed, once=False, compile="never", graph=False)
 
 
 def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") -> Speed:
@@ -203,7 +209,7 @@ def kept(begun: Mapping[str, Any] | None, device: str, precision: str = "auto") 
     speed = replace(speed, precision=kept_precision(speed.precision, device, precision))
     if device == "cpu":
         return replace(speed, graph=False)
-    return replace(without_c(speed), fused_adam=False)
+    return replace(without_c(speed), fused_adam=False, once=False)
 
 
 def kept_precision(begun: Precision, device: str, wish: str = "auto") -> Precision:

@@ -18,9 +18,10 @@ from bench.data.batches import Pixels
 from bench.errors import Apart, Diverged, Interrupted, OutOfTime, Preempted
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.loop import EpochMeans, Pace, prepare_device
+from bench.prepared import prepare
 from bench.speed import Speed
 from bench.stacked import StackedSteps
-from bench.train import conclude, log_epoch, pixels_of, prepare, ready_method
+from bench.train import conclude, log_epoch, pixels_of, ready_method
 from models.method import Method
 
 if TYPE_CHECKING:

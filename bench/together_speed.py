@@ -13,9 +13,10 @@ from bench.data.arrays import Dataset
 from bench.data.batches import Pixels
 from bench.launch.control import RunOptions
 from bench.loop import prepare_device
+from bench.prepared import prepare
 from bench.speed import Speed, stacked
 from bench.stacked import StackedSteps
-from bench.train import Steps, pixels_of, prepare, ready_method
+from bench.train import Steps, pixels_of, ready_method
 
 # Steps before anything is measured, rounds, and steps of each way in a round.
 WARM_STEPS, ROUNDS, ROUND_STEPS = 3, 5, 2

@@ -8,25 +8,21 @@ import torch
 
 from bench.accelerated import Bf16Engine, CapturedStep, Compiling, CompilingEngine
 from bench.build import build_method, load_optimizer_state, module_state, optimizer_state, under
-from bench.compiled import NoCompiler
 from bench.data.arrays import Dataset
 from bench.data.batches import Pixels
 from bench.data.streaming import open_pixels
 from bench.devices.batch_norm import synchronise, unsynchronise
 from bench.devices.share import Share, Unwatched
-from bench.direct import replace_direct
 from bench.engines import PlainEngine, train_step, updated_names
 from bench.errors import Diverged, UsageError
 from bench.flat import FlatAdam
 from bench.fused_adam import make_adam
-from bench.fused_norm import fuse_norms
 from bench.inputs import Inputs
 from bench.launch.control import Progress, RunOptions, Stop
 from bench.launch.distributed import refuse_coupled
 from bench.loop import EpochMeans, Pace, peak_memory, prepare_device
-from bench.memory import keep_freed_memory
-from bench.speed import PLAIN, Speed, in_c
-from bench.winograd import replace_convolutions
+from bench.prepared import prepare
+from bench.speed import PLAIN, Speed
 from models import registry
 from models.method import Losses, Method
 
@@ -259,18 +255,6 @@ class Steps:
         self.done += 1
         self.images += count
         return values, count
-
-
-def prepare(method: Method, speed: Speed, note: Callable[[str], None]) -> None:
-    """Have the method's layers computed as the switches say; what cannot be had here is said, and stays plain."""
-    if speed.keep_memory:
-        keep_freed_memory()
-    replace = {"direct": replace_direct, "winograd": replace_convolutions, "fused_norm": fuse_norms}
-    for switch in in_c(speed):
-        try:
-            replace[switch](method)
-        except NoCompiler as error:
-            note(f"{'batch norm stays' if switch == 'fused_norm' else 'convolutions stay'} plain: {error}")
 
 
 def make_optimizer(

@@ -41,7 +41,7 @@ COMPUTE = {
     "train",
 }
 COMPUTE |= {"accelerated", "direct", "evaluate", "fused_adam", "fused_norm", "normalised", "plain_tensors"}
-COMPUTE |= {"few_channels", "winograd"}
+COMPUTE |= {"few_channels", "once", "prepared", "winograd"}
 COMPUTE |= {f"data.{name}" for name in ("batches", "prefetch", "readahead", "shuffling", "streaming")}
 # Backbones from elsewhere, and features for elsewhere.
 COMPUTE |= {"embed", "taking"}

@@ -14,9 +14,9 @@ from bench import direct, few_channels
 from bench.direct import replace_direct
 from bench.folded import _FoldedConv
 from bench.perf.layers import team
+from bench.prepared import prepare
 from bench.probe_speed import PLAIN_PROBE
 from bench.speed import Speed
-from bench.train import prepare
 from bench.winograd import replace_convolutions
 from tests.learning import MemoryAttempt, make_method, pretrain_config
 from tests.test_train import rows, run

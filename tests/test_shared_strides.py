@@ -12,10 +12,10 @@ from torch import nn
 from bench import direct, winograd
 from bench.direct import replace_direct
 from bench.folded import _FoldedConv
+from bench.prepared import prepare
 from bench.probe_speed import PLAIN_PROBE
 from bench.probe_steps import _Stages
 from bench.speed import PLAIN
-from bench.train import prepare
 from bench.winograd import replace_convolutions
 from tests.learning import MemoryAttempt
 

@@ -12,8 +12,9 @@ from bench.config import pretrain_config
 from bench.data.arrays import Split
 from bench.data.batches import Pixels
 from bench.memory import keep_freed_memory, release_freed_memory
+from bench.prepared import prepare
 from bench.speed import Speed
-from bench.train import Steps, prepare
+from bench.train import Steps
 
 # Batches of which an epoch consists: images are few, as a step's time does not depend on how many there are.
 BATCHES = 4

@@ -23,9 +23,10 @@ from bench.data.arrays import Dataset, Split
 from bench.launch.control import RunOptions
 from bench.loop import prepare_device
 from bench.memory import keep_freed_memory, release_freed_memory
+from bench.prepared import prepare
 from bench.speed import PLAIN, Speed, choose, stacked, without_c
 from bench.stacked import StackedSteps
-from bench.train import Steps, pixels_of, prepare, ready_method
+from bench.train import Steps, pixels_of, ready_method
 
 TOGETHER, APART, PROCESSES = "together", "one after another", "a process each"
 PLAIN_APART, PLAIN_TOGETHER = "one after another, plain", "together, plain"

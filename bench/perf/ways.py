@@ -13,6 +13,7 @@ SWITCHES = {
     "winograd": (True, False),
     "direct": (True, False),
     "fused_norm": (True, False),
+    "once": (True, False),
     "keep_memory": (True, False),
     "precision": ("bf16", "fp32"),
     "compile": ("always", "never"),

@@ -1,0 +1,191 @@
+"""What a step of BiGAN computes more often than it must, computed once.
+
+Its discriminator's first 1x1 convolution sees an image's code at every location of the tower's map, where it is the
+same: the code's part of the sum is made once an image, and only that part is differentiated where only the code is
+trained. The logit is linear, so the mean over locations is taken first.
+
+Both phases want E(x), and no step comes between them that changes E: the first phase, which wants no gradient of it,
+has it computed with one, and the second goes on from there. Batch norms count the batch twice, as the plain way does.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch._C._functorch import peek_interpreter_stack  # pyright: ignore[reportMissingModuleSource]
+from torch.nn.modules import module as torch_module
+
+from bench.direct import with_weight
+from bench.plain_tensors import has_hooks
+from models.bigan import BiGAN
+from models.method import Method
+from models.networks import JointDiscriminator
+
+# Layers that make the same of the same image, and keep nothing of it. What else there is may draw or count.
+_STEADY = (
+    nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.ReLU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Hardswish,
+    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity, nn.Flatten, nn.Sequential,
+)  # fmt: skip
+
+
+def compute_once(method: Method) -> bool:
+    """Have a BiGAN compute once what it would compute again; its parameters and buffers stay as they are.
+
+    Whether it can is decided at each call.
+
+    Returns:
+        Whether the method is one.
+    """
+    if type(method) is not BiGAN:
+        return False
+    if type(method.discriminator) is JointDiscriminator and "forward" not in method.discriminator.__dict__:
+        method.discriminator.forward = functools.partial(joint_logits, method.discriminator)
+    if "encode" not in method.__dict__:
+        method.encode = Encoder(method)
+    return True
+
+
+def joint_logits(
+    discriminator: JointDiscriminator, image: Float[Tensor, "b 3 h w"], z: Float[Tensor, "b d 1 1"]
+) -> Float[Tensor, " b"]:
+    """What `JointDiscriminator.forward` gives."""
+    layers = _split(discriminator.joint, z)
+    if layers is None:
+        return JointDiscriminator.forward(discriminator, image, z)
+    first, act, logit = layers
+    features = discriminator.tower(image)
+    num_features = features.shape[1]
+    of_features, of_code = first.weight.split([num_features, first.in_channels - num_features], 1)
+    y = with_weight(first, features, of_features)
+    y += F.linear(z.flatten(1), of_code.flatten(1))[:, :, None, None]
+    seen = act(y).permute(0, 2, 3, 1).flatten(1, 2)
+    return F.linear(seen.sum(1) / seen.shape[1], logit.weight.flatten(1)).flatten()
+
+
+def _split(joint: nn.Sequential, z: Tensor) -> tuple[nn.Conv2d, nn.LeakyReLU, nn.Conv2d] | None:
+    """The layers of a `JointDiscriminator`, if they are its own, each no more than its class's forward."""
+    if z.dim() != 4 or z.shape[2:] != (1, 1) or len(joint) != 3 or not all(map(_is_bare, (joint, *joint))):
+        return None
+    first, act, logit = joint
+    if type(first) is not nn.Conv2d or type(logit) is not nn.Conv2d or type(act) is not nn.LeakyReLU:
+        return None
+    plain = all(
+        layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1 and layer.bias is None
+        for layer in (first, logit)
+    )
+    return (first, act, logit) if plain else None
+
+
+def _is_bare(module: nn.Module) -> bool:
+    """Whether calling a module is no more than its class's forward, or what this project has in its place."""
+    own = module.__dict__.get("forward")
+    ours = own is None or (isinstance(own, functools.partial) and own.func.__module__.startswith("bench."))
+    return ours and not has_hooks(module) and not torch_module._has_any_global_hook()
+
+
+@dataclass
+class _Kept:
+    """E(x) with its graph, and of what it was made.
+
+    Attributes:
+        image: the very tensor.
+        versions: of the image and of every parameter and buffer at that time, to see whether one has been written to.
+        code: E(x), [b, d, 1, 1].
+        before: running means and variances before the image.
+    """
+
+    image: Tensor
+    versions: list[tuple[int, int]]
+    code: Tensor
+    before: list[Tensor]
+
+
+class Encoder:
+    """`BiGAN.encode` of one method.
+
+    Args:
+        method: whose; which of its parameters are trained is looked at now.
+    """
+
+    def __init__(self, method: BiGAN) -> None:
+        self._method = method
+        self._trained = [p for child in self._children() for p in child.parameters() if p.requires_grad]
+        self._kept: _Kept | None = None
+
+    def __call__(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d 1 1"]:
+        """E(x): of a phase without gradients kept, of one with them the one that was kept, else the plain one."""
+        kept, self._kept = self._kept, None
+        if torch.is_grad_enabled():
+            if kept is None or kept.image is not image or kept.versions != self._versions(image):
+                return BiGAN.encode(self._method, image)
+            self._count_again(kept.before)
+            return kept.code
+        if not self._keeps(image):
+            return BiGAN.encode(self._method, image)
+        before = [value.clone() for norm in self._norms() for value in _running(norm)]
+        wanted = [p.requires_grad for p in self._trained]
+        try:
+            for parameter in self._trained:
+                parameter.requires_grad_(True)
+            with torch.enable_grad():
+                code = BiGAN.encode(self._method, image)
+        finally:
+            for parameter, want in zip(self._trained, wanted, strict=True):
+                parameter.requires_grad_(want)
+        self._kept = _Kept(image, self._versions(image), code, before)
+        return code.detach()
+
+    def _children(self) -> tuple[nn.Module, nn.Module]:
+        return self._method.backbone, self._method.heads
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        return [m for child in self._children() for m in child.modules() if type(m) is nn.BatchNorm2d]
+
+    def _versions(self, image: Tensor) -> list[tuple[int, int]]:
+        state = (t for child in self._children() for t in (*child.parameters(), *child.buffers()))
+        return [(id(t), t._version) for t in (image, *state)]
+
+    def _keeps(self, image: Tensor) -> bool:
+        """Whether the same image will give the same code, and nothing looks at how it is made."""
+        parts = [part for child in self._children() for part in child.modules()]
+        own = {id(p) for child in self._children() for p in child.parameters()}
+        return (
+            # Others are put in a method's place by `torch.func.functional_call`.
+            all(id(p) in own for p in self._trained)
+            and not torch.is_inference_mode_enabled()
+            and not image.is_inference()
+            and not torch.compiler.is_compiling()
+            and peek_interpreter_stack() is None
+            and all(map(_is_bare, parts))
+            and all(_is_steady(part) for part in parts)
+        )
+
+    def _count_again(self, before: list[Tensor]) -> None:
+        """Batch norms' running statistics r1 = r0 + m (s - r0) after the same batch once more.
+
+        r2 = r1 + m (s - r1) = r1 + (1 - m) (r1 - r0).
+        """
+        values = iter(before)
+        for norm in self._norms():
+            assert norm.momentum is not None
+            assert norm.num_batches_tracked is not None
+            for value in _running(norm):
+                # The graph has them saved, and does not look at them in training.
+                value.data.lerp_(next(values), norm.momentum - 1)
+            norm.num_batches_tracked += 1
+
+
+def _running(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var
+
+
+def _is_steady(part: nn.Module) -> bool:
+    """Whether a layer makes the same of the same image, but for a batch norm's counts; containers do nothing."""
+    if type(part) is nn.BatchNorm2d:
+        return part.training and part.track_running_stats and part.momentum is not None
+    return type(part) in _STEADY or next(part.children(), None) is not None

@@ -1,0 +1,341 @@
+"""BiGAN's step, with E(x) and the code's part of its discriminator computed once, is the plain step."""
+
+import copy
+import functools
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bench.engines import PlainEngine, train_step
+from bench.errors import Interrupted
+from bench.once import Encoder, compute_once, joint_logits
+from bench.prepared import prepare
+from bench.speed import PLAIN, Speed, choose, kept, stacked, uncompiled
+from models.bigan import BiGAN
+from models.networks import JointDiscriminator
+from tests.learning import MemoryAttempt, make_batch, make_method, pretrain_config
+from tests.test_flat import assert_same, channels_last, plain_adam
+from tests.test_train import StopAfter, read_tensors, run
+
+
+def pair(dtype: torch.dtype = torch.float64) -> Any:
+    """A plain BiGAN and its like that computes once."""
+    plain = channels_last("bigan", dtype)
+    ours = copy.deepcopy(plain)
+    assert compute_once(ours)
+    return plain, ours
+
+
+def take(method, *numbers, confined=False, dtype=torch.float64, optimizer=None):
+    """Steps; the losses of the last one."""
+    optimizer = optimizer or plain_adam(method)
+    losses = {}
+    for step in numbers:
+        batch, noises, schedule = make_batch(method, 0, step, dtype=dtype)
+        losses = train_step(PlainEngine(method, confined), optimizer, batch, noises, schedule)
+    return losses
+
+
+def encodings(monkeypatch):
+    """Where E is computed: whether gradients were wanted, in turn."""
+    found = []
+    own = BiGAN.encode
+
+    def encode(method, image):
+        found.append(torch.is_grad_enabled())
+        return own(method, image)
+
+    monkeypatch.setattr(BiGAN, "encode", encode)
+    return found
+
+
+@pytest.mark.parametrize("confined", [False, True])
+def test_steps_are_the_plain_ones(confined, monkeypatch):
+    """To 1e-12 in fp64 after three steps: weights, batch norms' statistics and counts, losses."""
+    plain, ours = pair()
+    wanted = take(plain, 0, 1, 2)
+    found = encodings(monkeypatch)
+    given = take(ours, 0, 1, 2, confined=confined)
+    assert found == [True] * 3
+    assert_same(ours, plain, 1e-12)
+    assert given.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert (given[name] - value).abs() <= 1e-12, name
+
+
+def test_a_batch_is_counted_twice_whatever_the_momentum(monkeypatch):
+    plain, ours = pair()
+    for method in (plain, ours):
+        norms = [m for m in method.backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+        for i, norm in enumerate(norms):
+            norm.momentum = (0.1, 0.5, 1.0, 0.01)[i % 4]
+    take(plain, 0)
+    found = encodings(monkeypatch)
+    take(ours, 0)
+    assert len(found) == 1
+    assert_same(ours, plain, 1e-12)
+    counts = {k: int(v) for k, v in ours.state_dict().items() if k.endswith("num_batches_tracked")}
+    assert {v for k, v in counts.items() if k.startswith(("backbone", "heads"))} == {2}
+
+
+@pytest.mark.parametrize("part", ["encoder", "joint"])
+def test_each_part_alone_is_the_plain_one(part):
+    plain, ours = pair()
+    if part == "encoder":
+        del ours.discriminator.forward
+    else:
+        del ours.encode
+    take(plain, 0, 1)
+    take(ours, 0, 1)
+    assert_same(ours, plain, 1e-12)
+
+
+def test_the_discriminators_logits_and_every_gradient_are_the_plain_ones():
+    torch.manual_seed(0)
+    plain = JointDiscriminator(6, 16).double()
+    ours = copy.deepcopy(plain)
+    ours.forward = functools.partial(joint_logits, ours)
+    found = []
+    for one in (plain, ours):
+        generator = torch.Generator().manual_seed(1)
+        image = torch.randn(3, 3, 16, 24, generator=generator, dtype=torch.float64, requires_grad=True)
+        z = torch.randn(3, 6, 1, 1, generator=generator, dtype=torch.float64, requires_grad=True)
+        logits = one(image, z)
+        grads = torch.autograd.grad(logits.square().sum(), [image, z, *one.parameters()], create_graph=True)
+        again = torch.autograd.grad(grads[0].square().sum() + grads[1].square().sum(), [image, z])
+        found.append([logits, *grads, *again])
+    for wanted, given in zip(*found, strict=True):
+        assert given.shape == wanted.shape
+        torch.testing.assert_close(given, wanted, rtol=1e-11, atol=1e-12)
+
+
+def test_in_single_precision_with_every_switch_a_run_is_near_and_repeats_bit_for_bit(compiled, tmp_path):
+    config = pretrain_config("bigan", size=32, epochs=1)
+    rows, weights = {}, {}
+    for name, switches in {
+        "with": choose("cpu"),
+        "again": choose("cpu"),
+        "without": Speed(**{**choose("cpu").as_json(), "once": False}),
+    }.items():
+        attempt = MemoryAttempt(tmp_path / name)
+        run(config, attempt, switches=switches)
+        rows[name] = attempt.rows[-1]
+        weights[name] = read_tensors(tmp_path / name / "model.safetensors")[0]
+    for key, value in weights["with"].items():
+        assert torch.equal(value, weights["again"][key]), key
+    assert not all(torch.equal(value, weights["without"][key]) for key, value in weights["with"].items())
+    for key in ("loss", "loss_fool", "d_real", "d_fake"):
+        assert rows["with"][key] == pytest.approx(rows["without"][key], rel=1e-3)
+
+
+def test_a_run_that_was_stopped_ends_bit_for_bit_alike(compiled, tmp_path):
+    config = pretrain_config("bigan", size=32, epochs=2)
+    whole, parts = MemoryAttempt(tmp_path / "whole"), MemoryAttempt(tmp_path / "parts")
+    run(config, whole, switches=choose("cpu"))
+    with pytest.raises(Interrupted):
+        run(config, parts, stop=StopAfter(3), switches=choose("cpu"))
+    run(config, parts, switches=choose("cpu"))
+    ends = [read_tensors(tmp_path / name / "model.safetensors")[0] for name in ("whole", "parts")]
+    for key, value in ends[0].items():
+        assert torch.equal(value, ends[1][key]), key
+
+
+def write_to_a_weight(method, batch):
+    with torch.no_grad():
+        next(method.backbone.parameters()).mul_(1.5)
+    return batch
+
+
+def write_to_the_image(method, batch):
+    batch.image.mul_(0.5)
+    return batch
+
+
+def take_another_image(method, batch):
+    return batch._replace(image=batch.image.clone())
+
+
+def write_to_a_statistic(method, batch):
+    next(b for n, b in method.backbone.named_buffers() if n.endswith("running_mean")).add_(1)
+    return batch
+
+
+@pytest.mark.parametrize(
+    "between", [write_to_a_weight, write_to_the_image, take_another_image, write_to_a_statistic]
+)
+def test_what_was_kept_is_left_when_something_else_has_become_of_it(between, monkeypatch):
+    """Losses of the second phase are the plain ones, after a change between the two."""
+    ended = []
+    for method in pair():
+        batch, noises, schedule = make_batch(method, 0, 0, dtype=torch.float64)
+        method("discriminate", batch, noises[0], schedule)
+        batch = between(method, batch)
+        found = encodings(monkeypatch)
+        loss = method("fool", batch, noises[1], schedule)["loss"]
+        assert found == [True]
+        grads = torch.autograd.grad(loss, list(method.heads.parameters()))
+        ended.append((method, loss, grads))
+    (plain, wanted, want_grads), (ours, given, grads) = ended
+    assert_same(ours, plain, 1e-12)
+    torch.testing.assert_close(given, wanted, rtol=1e-12, atol=0)
+    for a, b in zip(grads, want_grads, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_what_was_kept_is_used_once():
+    _, ours = pair()
+    batch, noises, schedule = make_batch(ours, 0, 0, dtype=torch.float64)
+    ours("discriminate", batch, noises[0], schedule)
+    first, second = (ours.encode(batch.image) for _ in range(2))
+    assert first is not second
+    assert ours.encode._kept is None
+
+
+class Drawing(nn.ReLU):
+    """Something that may make another of the same image."""
+
+
+def hooked(method):
+    method.backbone.register_forward_hook(lambda *_: None)
+
+
+def drawing(method):
+    method.heads.reduce[2] = Drawing()
+
+
+def cumulative(method):
+    method.heads.reduce[1].momentum = None
+
+
+def evaluated(method):
+    method.heads.reduce[1].eval()
+
+
+def of_its_own(method):
+    layer = method.heads.reduce[0]
+    layer.forward = lambda x: nn.Conv2d.forward(layer, x)
+
+
+@pytest.mark.parametrize("change", [hooked, drawing, cumulative, evaluated, of_its_own])
+def test_an_encoder_that_may_not_be_steady_is_computed_twice(change, monkeypatch):
+    plain, ours = pair()
+    for method in (plain, ours):
+        change(method)
+    take(plain, 0, 1)
+    found = encodings(monkeypatch)
+    take(ours, 0, 1)
+    assert found == [False, True] * 2
+    # Adam's first steps divide gradients of nearly nothing by themselves.
+    assert_same(ours, plain, 1e-10)
+
+
+@pytest.mark.parametrize("place", ["joint", "first", "activation", "bias", "global"])
+def test_a_discriminator_with_something_of_its_own_is_called_as_ever(place, monkeypatch):
+    _, ours = pair()
+    joint, seen, handle = ours.discriminator.joint, [], None
+    if place == "joint":
+        joint.register_forward_hook(lambda *_: seen.append(1))
+    elif place == "first":
+        joint[0].register_forward_pre_hook(lambda *_: seen.append(1))
+    elif place == "activation":
+        joint[1].inplace = False
+        joint[1].register_full_backward_hook(lambda *_: seen.append(1))
+    elif place == "bias":
+        joint[0].bias = nn.Parameter(torch.ones(512, dtype=torch.float64))
+    else:
+        handle = nn.modules.module.register_module_forward_hook(lambda *_: seen.append(1))
+    batch, noises, _ = make_batch(ours, 0, 0, dtype=torch.float64)
+    z = noises[0]["z"]
+    given = ours.discriminator(batch.image, z)
+    given.sum().backward()
+    if handle is not None:
+        handle.remove()
+    assert bool(seen) == (place != "bias")
+    wanted = JointDiscriminator.forward(ours.discriminator, batch.image, z)
+    # Of batch norms that have counted once more the output is the same.
+    torch.testing.assert_close(given, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_parameters_that_want_no_gradient_keep_none():
+    plain, ours = pair()
+    for method in (plain, ours):
+        for parameter in method.backbone.stage_modules(0, 1)[0].parameters():
+            parameter.requires_grad_(False)
+    ours.encode = Encoder(ours)
+    take(plain, 0, 1)
+    take(ours, 0, 1)
+    assert_same(ours, plain, 1e-12)
+    assert [p.requires_grad for p in ours.parameters()] == [p.requires_grad for p in plain.parameters()]
+
+
+def test_a_phase_that_fails_leaves_parameters_as_they_were(monkeypatch):
+    _, ours = pair()
+    ours.backbone.requires_grad_(False)
+    monkeypatch.setattr(BiGAN, "encode", lambda *_: 1 / 0)
+    with torch.no_grad(), pytest.raises(ZeroDivisionError):
+        ours.encode(torch.zeros(2, 3, 16, 16, dtype=torch.float64))
+    assert not any(p.requires_grad for p in ours.backbone.parameters())
+    assert all(p.requires_grad for p in ours.heads.parameters())
+
+
+def test_others_parameters_in_its_place_are_encoded_with():
+    """As where a loss is computed on copies."""
+    _, ours = pair()
+    state = {n: p.detach() * 1.1 for n, p in ours.named_parameters()}
+    state |= {n: b.clone() for n, b in ours.named_buffers()}
+    batch, noises, schedule = make_batch(ours, 0, 0, dtype=torch.float64)
+    before = copy.deepcopy(ours.state_dict())
+    given = torch.func.functional_call(ours, state, ("discriminate", batch, noises[0], schedule))
+    assert ours.encode._kept is None
+    plain = channels_last("bigan")
+    plain.load_state_dict(before)
+    with torch.no_grad():
+        for parameter in plain.parameters():
+            parameter.mul_(1.1)
+    wanted = plain("discriminate", batch, noises[0], schedule)
+    torch.testing.assert_close(given["loss"], wanted["loss"], rtol=1e-12, atol=0)
+    assert all(torch.equal(v, before[k]) for k, v in ours.state_dict().items())
+
+
+def test_only_the_studys_bigan_has_it(tmp_path):
+    class Other(BiGAN):
+        pass
+
+    for name in ("patchvae-gan", "supervised"):
+        assert not compute_once(make_method(name))
+    other = make_method("bigan")
+    other.__class__ = Other
+    assert not compute_once(other)
+    method = make_method("bigan")
+    prepare(method, PLAIN, MemoryAttempt(tmp_path).note)
+    assert not {"encode"} & set(method.__dict__)
+    prepare(method, Speed(once=True), MemoryAttempt(tmp_path).note)
+    encode = method.encode
+    prepare(method, Speed(once=True), MemoryAttempt(tmp_path).note)
+    assert method.encode is encode
+    assert isinstance(encode, Encoder)
+
+
+def test_where_the_switch_is_on():
+    assert choose("cpu").once
+    assert choose("cpu", precision="bf16").once
+    for other in (PLAIN, choose("cpu", "plain"), stacked(choose("cpu")), uncompiled(choose("cpu"))):
+        assert not other.once
+    assert kept(choose("cpu").as_json(), "cpu").once
+    assert not kept({"winograd": True}, "cpu").once
+    assert not kept(choose("cpu").as_json(), "cuda").once
+    with pytest.raises(ValueError, match="compile must be never"):
+        Speed(once=True, compile="always")
+
+
+def test_in_bf16_losses_are_those_of_the_plain_way_in_bf16():
+    from bench.accelerated import Bf16Engine
+
+    losses = []
+    for method in pair(dtype=torch.float32):
+        batch, noises, schedule = make_batch(method, 0, 0)
+        losses.append(train_step(Bf16Engine(method), plain_adam(method), batch, noises, schedule))
+    for name, value in losses[0].items():
+        assert losses[1][name].item() == pytest.approx(value.item(), rel=0.02), name
