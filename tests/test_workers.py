@@ -85,7 +85,7 @@ def test_a_worker_goes_on_with_what_its_last_cell_was_of(results):
     assert len(list(itertools.groupby(seen))) == len(LONGER.groups)
 
 
-def test_the_longest_chain_begins_first_and_who_did_a_pretraining_goes_on_with_what_judges_it():
+def test_the_longest_path_begins_first_and_who_did_a_pretraining_goes_on_with_what_judges_it():
     cost = {cell.id: 1.0 + k for k, cell in enumerate(LONGER.cells)}
     queue = Queue(lambda cell: cost[cell.id])
     for group in LONGER.groups:
@@ -104,6 +104,20 @@ def test_the_longest_chain_begins_first_and_who_did_a_pretraining_goes_on_with_w
     assert cells(*ours) == [*reversed(one.dependents), *longest[1:]]
     assert cells(*(queue.next(one) for _ in other.dependents)) == list(reversed(other.dependents))
     assert queue.next() is None
+
+
+def test_what_several_workers_can_share_begins_after_what_one_must_do_alone():
+    shared, alone, *_ = LONGER.groups
+    assert len(shared.dependents) > 1
+    cost = dict.fromkeys((cell.id for cell in LONGER.cells), 1.0)
+    # Six seconds for as many workers as there are probes, though more in all than the other's ten.
+    cost |= {cell.id: 5.0 for cell in shared.dependents}
+    cost |= {cell.id: 9.0 if cell is alone.dependents[0] else 0.0 for cell in alone.dependents}
+    assert sum(cost[cell.id] for cell in shared.cells) > sum(cost[cell.id] for cell in alone.cells)
+    queue = Queue(lambda cell: cost[cell.id])
+    for group in (shared, alone):
+        queue.add(Task(group, group.pretrain))
+    assert [task.group for task in (queue.next(), queue.next()) if task] == [alone, shared]
 
 
 def test_a_worker_that_is_killed_costs_only_its_cell_which_another_takes_up(told, results):

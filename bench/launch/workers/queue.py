@@ -1,4 +1,4 @@
-"""Which cell is next: a worker's own pretraining and what judges it, the one with the most behind it first."""
+"""Which cell is next: what judges a worker's own pretraining, else the one with the longest path behind it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Queue:
     """Cells that can be computed now.
 
     A worker goes on with what its last cell was of: it holds features that the next probe wants. Then comes the
-    pretraining with the longest chain of what judges it, so that none is left for the end, when the other workers
-    have nothing to do; then what other workers' pretrainings have made possible. Among equals the plan's order
-    stands.
+    pretraining on the longest path: itself and the longest of what judges it, which workers can share. So none is
+    left for the end, when the other workers have nothing to do. Then comes what other workers' pretrainings have made
+    possible. Among equals the plan's order stands.
 
     Args:
         seconds: what a cell is expected to take.
@@ -38,8 +38,10 @@ class Queue:
 
     def add(self, task: Task) -> None:
         """A cell can be computed."""
-        cells = task.group.cells if task.first else (task.cell,)
-        self._waiting.append((-sum(self._seconds(cell) for cell in cells), self._added, task))
+        cost = self._seconds(task.cell)
+        if task.first:
+            cost += max(map(self._seconds, task.group.dependents), default=0.0)
+        self._waiting.append((-cost, self._added, task))
         self._added += 1
 
     def next(self, last: Group | None = None) -> Task | None:

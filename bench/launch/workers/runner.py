@@ -31,7 +31,7 @@ class Board(Display, Protocol):
 
 
 class SharedRunner:
-    """Runs the cells of a plan on workers: each takes a pretraining and what judges it, the longest chains first.
+    """Runs the cells of a plan on workers: each takes a pretraining and what judges it, the longest paths first.
 
     Args:
         crew: the workers, set up.
