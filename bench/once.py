@@ -1,15 +1,17 @@
-"""What a step of BiGAN computes more often than it must, computed once.
+"""What a step with an adversary computes more often than it must, computed once.
 
-Its discriminator's first 1x1 convolution sees an image's code at every location of the tower's map, where it is the
-same: the code's part of the sum is made once an image, and only that part is differentiated where only the code is
-trained. The logit is linear, so the mean over locations is taken first.
+A discriminator's logit is linear in its features, so their mean over locations is taken first. That of BiGAN sees an
+image's code at every location of the tower's map, where it is the same: the code's part of the first 1x1 convolution
+is made once an image, and only that part is differentiated where only the code is trained.
 
-Both phases want E(x), and no step comes between them that changes E: the first phase, which wants no gradient of it,
-has it computed with one, and the second goes on from there. Batch norms count the batch twice, as the plain way does.
+Both phases of BiGAN want E(x), and no step comes between them that changes E: the first phase, which wants no gradient
+of it, has it computed with one, and the second goes on from there. Batch norms count the batch twice, as the plain way
+does.
 """
 
 import functools
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +24,7 @@ from bench.direct import with_weight
 from bench.plain_tensors import has_hooks
 from models.bigan import BiGAN
 from models.method import Method
-from models.networks import JointDiscriminator
+from models.networks import ImageDiscriminator, JointDiscriminator
 
 # Layers that make the same of the same image, and keep nothing of it. What else there is may draw or count.
 _STEADY = (
@@ -32,20 +34,27 @@ _STEADY = (
 
 
 def compute_once(method: Method) -> bool:
-    """Have a BiGAN compute once what it would compute again; its parameters and buffers stay as they are.
+    """Have an adversary, and a BiGAN, compute once what they would compute again; parameters and buffers stay.
 
-    Whether it can is decided at each call.
+    Whether they can is decided at each call.
 
     Returns:
-        Whether the method is one.
+        Whether there is such a thing in the method.
     """
-    if type(method) is not BiGAN:
-        return False
-    if type(method.discriminator) is JointDiscriminator and "forward" not in method.discriminator.__dict__:
-        method.discriminator.forward = functools.partial(joint_logits, method.discriminator)
-    if "encode" not in method.__dict__:
+    discriminator = method._modules.get("discriminator")
+    logits = _LOGITS.get(type(discriminator))
+    if discriminator is not None and logits is not None and "forward" not in discriminator.__dict__:
+        discriminator.forward = functools.partial(logits, discriminator)
+    if type(method) is BiGAN and "encode" not in method.__dict__:
         method.encode = Encoder(method)
-    return True
+    return logits is not None
+
+
+def image_logits(discriminator: ImageDiscriminator, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+    """What `ImageDiscriminator.forward` gives."""
+    if not _is_pointwise(discriminator.logit):
+        return ImageDiscriminator.forward(discriminator, image)
+    return _mean_logits(discriminator.tower(image), discriminator.logit)
 
 
 def joint_logits(
@@ -61,7 +70,15 @@ def joint_logits(
     of_features, of_code = first.weight.split([num_features, first.in_channels - num_features], 1)
     y = with_weight(first, features, of_features)
     y += F.linear(z.flatten(1), of_code.flatten(1))[:, :, None, None]
-    seen = act(y).permute(0, 2, 3, 1).flatten(1, 2)
+    return _mean_logits(act(y), logit)
+
+
+_LOGITS: dict[type, Any] = {ImageDiscriminator: image_logits, JointDiscriminator: joint_logits}
+
+
+def _mean_logits(features: Float[Tensor, "b c h w"], logit: nn.Conv2d) -> Float[Tensor, " b"]:
+    # In the order of memory, in which the gradient is laid out too.
+    seen = features.permute(0, 2, 3, 1).flatten(1, 2)
     return F.linear(seen.sum(1) / seen.shape[1], logit.weight.flatten(1)).flatten()
 
 
@@ -70,13 +87,21 @@ def _split(joint: nn.Sequential, z: Tensor) -> tuple[nn.Conv2d, nn.LeakyReLU, nn
     if z.dim() != 4 or z.shape[2:] != (1, 1) or len(joint) != 3 or not all(map(_is_bare, (joint, *joint))):
         return None
     first, act, logit = joint
-    if type(first) is not nn.Conv2d or type(logit) is not nn.Conv2d or type(act) is not nn.LeakyReLU:
+    if type(act) is not nn.LeakyReLU or not _is_pointwise(first) or not _is_pointwise(logit):
         return None
-    plain = all(
-        layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1 and layer.bias is None
-        for layer in (first, logit)
+    return first, act, logit
+
+
+def _is_pointwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Whether it is a plain 1x1 convolution without bias."""
+    return (
+        type(layer) is nn.Conv2d
+        and layer.kernel_size == layer.stride == (1, 1)
+        and layer.padding == (0, 0)
+        and layer.groups == 1
+        and layer.bias is None
+        and _is_bare(layer)
     )
-    return (first, act, logit) if plain else None
 
 
 def _is_bare(module: nn.Module) -> bool:

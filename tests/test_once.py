@@ -1,4 +1,4 @@
-"""BiGAN's step, with E(x) and the code's part of its discriminator computed once, is the plain step."""
+"""A step with an adversary in which nothing is computed twice is the plain step: BiGAN's E(x), the discriminators."""
 
 import copy
 import functools
@@ -10,11 +10,11 @@ from torch import nn
 
 from bench.engines import PlainEngine, train_step
 from bench.errors import Interrupted
-from bench.once import Encoder, compute_once, joint_logits
+from bench.once import Encoder, compute_once, image_logits, joint_logits
 from bench.prepared import prepare
 from bench.speed import PLAIN, Speed, choose, kept, stacked, uncompiled
 from models.bigan import BiGAN
-from models.networks import JointDiscriminator
+from models.networks import ImageDiscriminator, JointDiscriminator
 from tests.learning import MemoryAttempt, make_batch, make_method, pretrain_config
 from tests.test_flat import assert_same, channels_last, plain_adam
 from tests.test_train import StopAfter, read_tensors, run
@@ -63,6 +63,33 @@ def test_steps_are_the_plain_ones(confined, monkeypatch):
     assert given.keys() == wanted.keys()
     for name, value in wanted.items():
         assert (given[name] - value).abs() <= 1e-12, name
+
+
+@pytest.mark.parametrize("name", ["patchvae-gan", "beta-vae-gan-lw"])
+def test_steps_with_an_adversary_are_the_plain_ones(name, monkeypatch):
+    plain = channels_last(name)
+    ours = copy.deepcopy(plain)
+    assert compute_once(ours)
+    wanted = take(plain, 0, 1, 2)
+    monkeypatch.setattr(ImageDiscriminator, "forward", lambda *_: 1 / 0)
+    given = take(ours, 0, 1, 2, confined=True)
+    assert_same(ours, plain, 1e-12)
+    for key, value in wanted.items():
+        assert (given[key] - value).abs() <= 1e-12 * max(1.0, value.abs().item()), key
+
+
+@pytest.mark.parametrize("change", ["hook", "bias", "stride"])
+def test_an_image_discriminator_with_something_of_its_own_is_called_as_ever(change):
+    torch.manual_seed(0)
+    plain = ImageDiscriminator().double()
+    if change == "hook":
+        plain.logit.register_forward_hook(lambda layer, given, logits: logits * 2)
+    elif change == "bias":
+        plain.logit.bias = nn.Parameter(torch.ones(1, dtype=torch.float64))
+    else:
+        plain.logit.stride = (2, 2)
+    image = torch.randn(3, 3, 24, 16, dtype=torch.float64)
+    torch.testing.assert_close(image_logits(plain, image), plain(image), rtol=1e-12, atol=1e-12)
 
 
 def test_a_batch_is_counted_twice_whatever_the_momentum(monkeypatch):
@@ -299,22 +326,29 @@ def test_others_parameters_in_its_place_are_encoded_with():
     assert all(torch.equal(v, before[k]) for k, v in ours.state_dict().items())
 
 
-def test_only_the_studys_bigan_has_it(tmp_path):
+def test_whose_it_is(tmp_path):
     class Other(BiGAN):
-        pass
+        """Encodes as it likes."""
 
-    for name in ("patchvae-gan", "supervised"):
+    class Judge(ImageDiscriminator):
+        """Judges as it likes."""
+
+    for name in ("patchvae", "supervised"):
         assert not compute_once(make_method(name))
-    other = make_method("bigan")
-    other.__class__ = Other
-    assert not compute_once(other)
-    method = make_method("bigan")
+    other: Any = make_method("bigan")
+    judged: Any = make_method("beta-vae-gan")
+    other.__class__, judged.discriminator.__class__ = Other, Judge
+    assert compute_once(other)
+    assert "encode" not in other.__dict__
+    assert not compute_once(judged)
+    assert "forward" not in judged.discriminator.__dict__
+    method: Any = make_method("bigan")
     prepare(method, PLAIN, MemoryAttempt(tmp_path).note)
-    assert not {"encode"} & set(method.__dict__)
+    assert "encode" not in method.__dict__
     prepare(method, Speed(once=True), MemoryAttempt(tmp_path).note)
-    encode = method.encode
+    encode, judge = method.encode, method.discriminator.forward
     prepare(method, Speed(once=True), MemoryAttempt(tmp_path).note)
-    assert method.encode is encode
+    assert (method.encode, method.discriminator.forward) == (encode, judge)
     assert isinstance(encode, Encoder)
 
 
