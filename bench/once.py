@@ -4,9 +4,9 @@ A discriminator's logit is linear in its features, so their mean over locations 
 image's code at every location of the tower's map, where it is the same: the code's part of the first 1x1 convolution
 is made once an image, and only that part is differentiated where only the code is trained.
 
-Both phases of BiGAN want E(x), and no step comes between them that changes E: the first phase, which wants no gradient
-of it, has it computed with one, and the second goes on from there. Batch norms count the batch twice, as the plain way
-does.
+Both phases of BiGAN want E(x), and no step comes between them that changes E: the first phase, which wants no
+gradient of it, has it computed with one, and the second goes on from there. Batch norms count the batch twice, as the
+plain way does.
 """
 
 import functools
