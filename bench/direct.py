@@ -154,9 +154,10 @@ class _Direct(torch.autograd.Function):
 
 
 def _fits(layer: Layer, x: Tensor, grid: Grid) -> bool:
-    if not fits_layer(layer, x):
-        return False
-    sizes = grid.sizes(x, layer.weight)
+    return fits_layer(layer, x) and _counts(grid.sizes(x, layer.weight))
+
+
+def _counts(sizes: Sizes) -> bool:
     # An image that a filter does not fit into is refused by torch.
     if min(sizes.h, sizes.w, sizes.oh, sizes.ow) < 1:
         return False
@@ -177,14 +178,17 @@ def with_weight(layer: nn.Conv2d, x: Tensor, weight: Tensor) -> Tensor:
     """What a layer without bias makes with a weight for fewer channels of its image, computed as the layer is.
 
     Args:
-        layer: replaced or not, of one group.
+        layer: replaced or not, of one group, which pads with zeros.
         x: [b, c, h, w].
         weight: [out_channels, c, taps, taps].
     """
     plan = layer.__dict__.get("forward")
-    if isinstance(plan, functools.partial) and plan.func is run_layer and are_plain(x, weight) and x.numel():
-        y: Any = _Direct.apply(x, weight, plan.args[1])
-        return y
+    if isinstance(plan, functools.partial) and plan.func is run_layer:
+        grid = plan.args[1]
+        fits = are_plain(x, weight) and x.dim() == 4 and x.shape[1] == weight.shape[1] and x.numel() > 0
+        if fits and _counts(grid.sizes(x, weight)):
+            y: Any = _Direct.apply(x, weight, grid)
+            return y
     return F.conv2d(x, weight, None, layer.stride, layer.padding, layer.dilation)  # pyright: ignore[reportArgumentType]
 
 

@@ -13,22 +13,17 @@ import torch
 from jaxtyping import Float
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
 from bench.channels import library
 from bench.normalised import LANES, LEAKY, RELU, Activation, Statistics, normalise, normalise_pooled
-from bench.plain_tensors import are_plain, has_hooks
+from bench.plain_tensors import are_plain, is_bare
 from models.backbones import Backbone
 
 _NONE, _PLAIN_RELU = Activation(), Activation(RELU)
 
 
 def _bare(module: nn.Module) -> bool:
-    """Whether calling a module is no more than its class's forward."""
-    if has_hooks(module) or torch_module._has_any_global_hook():
-        return False
-    own = module.__dict__.get("forward")
-    return own is None or (isinstance(own, functools.partial) and own.func is _alone)
+    return is_bare(module, lambda function: function is _alone)
 
 
 def _activation_of(module: nn.Module) -> Activation | None:

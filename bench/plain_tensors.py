@@ -4,6 +4,10 @@ An address says nothing of a gradient, a batch dimension, a tracer or a counter 
 torch's own kernels looks at what is done, torch's way is taken, which all of them understand.
 """
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import (  # pyright: ignore[reportMissingModuleSource]
@@ -11,6 +15,7 @@ from torch._C._functorch import (  # pyright: ignore[reportMissingModuleSource]
     peek_interpreter_stack,
 )
 from torch.autograd import forward_ad
+from torch.nn.modules import module as torch_module
 
 _KINDS = (Tensor, nn.Parameter)
 
@@ -59,3 +64,16 @@ def has_hooks(module: nn.Module) -> bool:
         or module._backward_hooks
         or module._backward_pre_hooks
     )
+
+
+def is_bare(module: nn.Module, ours: Callable[[Any], bool]) -> bool:
+    """Whether calling a module is no more than its class's forward.
+
+    Args:
+        module: whichever.
+        ours: of the function of a partial that stands in its place, whether it computes the same.
+    """
+    if has_hooks(module) or torch_module._has_any_global_hook():
+        return False
+    own = module.__dict__.get("forward")
+    return own is None or (isinstance(own, functools.partial) and ours(own.func))

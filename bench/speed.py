@@ -62,7 +62,7 @@ class Speed:
             `direct` is on too. See `bench.winograd`.
         direct: the other convolutions, in fp32 on a processor; see `bench.direct`.
         fused_norm: batch norm at once with what follows it, likewise; see `bench.fused_norm`.
-        once: what adversaries and BiGAN compute more often than they must; on a processor. See `bench.once`.
+        once: what adversaries and BiGAN would compute again, once; on a processor. See `bench.once`.
         keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.
         precision: of convolutions and matrix products; weights, their updates and the losses stay fp32.
         compile: compile each phase's loss with its gradient: never, when the steps to go pay for it, or at once.
@@ -127,7 +127,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
         "winograd": "Winograd's convolutions",
         "direct": "direct convolutions",
         "fused_norm": "fused BN",
-        "once": "nothing twice",
+        "once": "E(x) and logits once",
         "graph": "captured graph",
         "folded": "folded BN",
         "bilinear": "frozen stages with fewer products",

@@ -23,9 +23,9 @@ class Queue:
     """Cells that can be computed now.
 
     A worker goes on with what its last cell was of: it holds features that the next probe wants. Then comes the
-    pretraining on the longest path: itself and the longest of what judges it, which workers can share. So none is
-    left for the end, when the other workers have nothing to do. Then comes what other workers' pretrainings have made
-    possible. Among equals the plan's order stands.
+    pretraining on the longest path, itself and the longest of what judges it: so none is left for the end, when the
+    other workers have nothing to do but what is left to judge. Then comes what other workers' pretrainings have made
+    possible, without the features that those hold. Among equals the plan's order stands.
 
     Args:
         seconds: what a cell is expected to take.
