@@ -191,6 +191,7 @@ HOW = {
     "--threads": "2",
     "--checkpoint-every": "7",
     "--data-memory": "500M",
+    "--feature-memory": "0M",
 }
 
 
@@ -205,7 +206,7 @@ def test_what_was_typed_beside_the_cells_holds_again(tmp_path, trainer, monkeypa
     alone, shared = orders
     for order in orders:
         assert (order.device, order.speed, order.precision) == ("cpu", "plain", "bf16")
-        assert (order.checkpoint_every, order.data_bytes) == (7, 500 << 20)
+        assert (order.checkpoint_every, order.data_bytes, order.feature_bytes) == (7, 500 << 20, 0)
     # A number for one process is none for each of two.
     assert (alone.threads, shared.threads) == (2, None)
     for flags, device in ((["--device", "cuda"], "cuda"), (["--jobs-per-gpu", "2"], "auto")):

@@ -277,15 +277,15 @@ def test_chosen_rows_of_many_images_are_looked_up_and_not_copied(mapped, monkeyp
         assert np.array_equal(chosen[key], mapped.images[rows][key])
 
 
-def test_the_memory_for_images_is_an_option_and_a_size_that_is_none_is_one_line(
-    tmp_path, monkeypatch, capsys
-):
+@pytest.mark.parametrize("what", ["data", "feature"])
+def test_memory_is_an_option_and_a_size_that_is_none_is_one_line(what, tmp_path, monkeypatch, capsys):
     orders: list[Any] = []
     monkeypatch.setattr(run_command, "compute", lambda order, _: orders.append(order) or 0)
-    words = ["run", "-m", "beta-vae", "-d", "digits", "-s", "1", "--results", str(tmp_path), "--data-memory"]
-    assert main([*words, "1.5G"]) == 0
-    assert main([*words, "0M"]) == 0
-    assert [order.data_bytes for order in orders] == [3 << 29, 0]
+    words = ["run", "-m", "beta-vae", "-d", "digits", "-s", "1", "--results", str(tmp_path)]
+    words.append(f"--{what}-memory")
+    for size in ("1.5G", "0M", "0"):
+        assert main([*words, size]) == 0
+    assert [getattr(order, f"{what}_bytes") for order in orders] == [3 << 29, 0, 0]
     assert main([*words, "8 apples"]) == 2
     assert "'8 apples' is no size such as 500M or 8G" in capsys.readouterr().err
     assert main([*words, "8G", "--slurm"]) == 2

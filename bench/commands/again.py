@@ -59,6 +59,7 @@ class Way:
         devices: of each node, on which a pretraining is computed.
         nodes: likewise.
         data_bytes: of a device's memory that images may take.
+        feature_bytes: of memory that features may take.
     """
 
     slurm: bool
@@ -74,6 +75,7 @@ class Way:
     devices: int = 1
     nodes: int = 1
     data_bytes: int | None = None
+    feature_bytes: int | None = None
 
 
 def _way(standing: Standing, overrides: Overrides) -> Way:
@@ -102,6 +104,7 @@ def _way(standing: Standing, overrides: Overrides) -> Way:
             # On any number of devices a cell is the same, unless it says on how many it is not.
             pretraining(standing.cell.config)["train"].get("batch_norm_devices", 1),
             data_bytes=here.get("data_memory"),
+            feature_bytes=here.get("feature_memory"),
         )
     dispatch = handed.dispatch
     try:
@@ -229,6 +232,7 @@ def run_again(results: Path, ways: Mapping[Way, Plan], overrides: Overrides, say
             precision=way.precision,
             jobs=shared,
             data_bytes=way.data_bytes,
+            feature_bytes=way.feature_bytes,
             devices=Devices(way.devices, way.nodes),
         )
         try:

@@ -168,7 +168,11 @@ class _Place:
     def _options(self) -> dict[str, Any]:
         """`RunOptions` of every cell, as JSON has them."""
         order = self.order
+        features = {} if order.feature_bytes is None else {"cache_bytes": order.feature_bytes}
+        if order.feature_bytes == 0:
+            features["cache_disk_bytes"] = 0
         return {
+            **features,
             "checkpoint_every_steps": order.checkpoint_every,
             "threads": order.threads,
             "weights": dict(order.weights),

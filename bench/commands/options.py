@@ -1,7 +1,6 @@
 """Options that several commands share."""
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -129,29 +128,6 @@ class _Seeds(click.ParamType):
         return int(value)
 
 
-class _Size(click.ParamType):
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+(?:\.\d*)?)([MG])", value)
-        if match is None:
-            self.fail(f"{value!r} is no size such as 500M or 8G (MiB, GiB)", param, ctx)
-        # Whole MiB, so that it can be written as it was typed.
-        return round(float(match[1]) * (1 if match[2] == "M" else 1024)) << 20
-
-
-def data_memory_option(function: F) -> F:
-    """--data-memory SIZE."""
-    return click.option(
-        "--data-memory",
-        type=_Size(),
-        metavar="SIZE",
-        help="500M, 8G: images that take more of the device's memory are streamed (default: 40 % of what is free).",
-    )(function)
-
-
 def together_option(function: F) -> F:
     """--seeds-together N|auto|off."""
     return click.option(
@@ -241,10 +217,9 @@ def refuse_for_slurm(given: Mapping[str, Any]) -> None:
             )
     if given.get("seeds_together", 1) != 1:
         raise UsageError("--seeds-together is for cells that run here: a job trains one seed after another")
-    if given.get("data_memory") is not None:
-        raise UsageError(
-            "--data-memory is for cells that run here: a job takes a share of what its machine has free"
-        )
+    for name, what in (("data", "a share of what its machine has free"), ("feature", "as much as is usual")):
+        if given.get(f"{name}_memory") is not None:
+            raise UsageError(f"--{name}-memory is for cells that run here: a job takes {what}")
     if not given.get("keep_going", True):
         raise UsageError(
             "--fail-fast is for cells that run here: jobs run beside one another and none waits for another's"

@@ -40,6 +40,7 @@ class Order:
         measure: seconds that a dry run may try cells for; 0 leaves aside what was measured before, too.
         seeds_together: see `RunOptions`.
         data_bytes: likewise.
+        feature_bytes: of memory for features that are computed once; None is as usual, 0 none, in a file neither.
         devices: on how many a pretraining is computed.
     """
 
@@ -64,6 +65,7 @@ class Order:
     measure: float = 0.0
     seeds_together: int | Literal["auto"] = 1
     data_bytes: int | None = None
+    feature_bytes: int | None = None
     devices: Devices = ONE
 
     @property
@@ -77,5 +79,6 @@ class Order:
             "threads": self.threads,
             "checkpoint_every": self.checkpoint_every,
             "data_memory": self.data_bytes,
+            "feature_memory": self.feature_bytes,
         }
         return {name: value for name, value in typed.items() if value != usual.get(name)}

@@ -17,8 +17,8 @@ from bench.commands.devices import (
     with_batch_norm,
 )
 from bench.commands.downloading import download
+from bench.commands.memory_options import memory_of, memory_options
 from bench.commands.options import (
-    data_memory_option,
     data_option,
     executor_of,
     executor_options,
@@ -167,7 +167,7 @@ def _choice(names: Any) -> click.Choice:
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads a cell.")
 @jobs_options
 @together_option
-@data_memory_option
+@memory_options
 @devices_options
 @results_option
 @data_option
@@ -276,7 +276,7 @@ def execute(
         jobs=jobs,
         measure=measure,
         seeds_together=given["seeds_together"],
-        data_bytes=given["data_memory"],
+        **memory_of(given),
         devices=devices,
     )
     if given["dry_run"] and devices.number > 1:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.asked import Asked
+from bench.commands.memory_options import MEMORIES
 from bench.evaluations import registry as evaluations
 from bench.plan import Selection
 from bench.status import UNDER_WAY, Survey
@@ -60,9 +61,9 @@ def run_words(one: Asked, here: bool = True) -> list[str]:
     words = [*(one.flags or _selection_words(one.selection)), *(["--data", one.root] if one.root else [])]
     words += ["--skip-corrupt"] if one.skip_corrupt else []
     for name, value in one.how.items():
-        if name in ("device", "threads", "data_memory") and not here:
+        if name in ("device", "threads", *MEMORIES) and not here:
             continue
-        text = f"{value >> 20}M" if name == "data_memory" else str(value)
+        text = f"{value >> 20}M" if name in MEMORIES else str(value)
         words += [f"--{name.replace('_', '-')}", text]
     return words
 
