@@ -1,6 +1,7 @@
 """`python -m bench.perf.whole`: two results folders of the same cells, by kind of cell and by accuracy."""
 
 import json
+import os
 import shutil
 import sys
 
@@ -156,3 +157,21 @@ def test_cells_that_took_no_time_have_no_ratio(folders, whole):
     status, out, _ = whole(*folders)
     assert status == 0
     assert cells_of(out[-2])[-1] == "–"
+
+
+def test_seconds_in_which_a_run_was_stopped_are_taken_off(folders, whole, tmp_path):
+    fast, slow = folders
+    end = 2_000_000_000.0
+    for k, path in enumerate(results(slow)):
+        change(path, lambda row: row.update(seconds=10.0, feature_seconds=0.0))
+        os.utime(path, (end + 100 * k, end + 100 * k))
+    stops = tmp_path / "stops.json"
+    # Four seconds of one cell, two at the end of another and eight behind it, and none of any.
+    found = [[end - 7, end - 3], [end + 98, end + 108], [end + 150, end + 160]]
+    stops.write_text(json.dumps([[], found]))
+    rows = {name: row for name, *row in map(cells_of, whole(fast, slow, "--stops", stops)[1][2:-1])}
+    assert float(rows["all"][3]) == pytest.approx(10 * len(results(slow)) - 6)
+    stops.write_text("{}")
+    status, out, error = whole(fast, slow, "--stops", stops)
+    assert (status, out) == (2, [])
+    assert "not what `bench.perf.in_turn --stops` writes" in error

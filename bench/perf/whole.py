@@ -1,21 +1,25 @@
-"""A whole table's cells in two ways, side by side: `python -m bench.perf.whole FAST PLAIN [--at-once N]`. No torch.
+"""A whole table's cells in two ways, side by side: `python -m bench.perf.whole FAST PLAIN [--at-once N]`.
 
 Both are results folders of the same cells, as two lines of `bench run` leave them that differ in `--speed` or `-j`
 alone. Told by kind of cell: its share of the fast run, its seconds in both, and their ratio; then how far apart
-the accuracies of probes are, means over seeds.
+the accuracies of probes are, means over seeds. No torch.
 """
 
 import argparse
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.errors import BenchError, UsageError
 from bench.plan import label, pretraining
 from bench.records import Run, load_runs
+from bench.run_folder import RESULT
+
+# When a run was stopped and when it went on, seconds since 1970.
+Stops = Sequence[tuple[float, float]]
 
 
 class Kind(NamedTuple):
@@ -82,17 +86,20 @@ def kind_of(config: Mapping[str, Any]) -> str:
     return "end to end" if config["freeze"] == "none" else f"probes, {config['freeze']}"
 
 
-def kinds(fast: Mapping[str, Run], plain: Mapping[str, Run], at_once: int = 1) -> list[Kind]:
+def kinds(
+    fast: Mapping[str, Run], plain: Mapping[str, Run], at_once: int = 1, stops: Sequence[Stops] = ((), ())
+) -> list[Kind]:
     """Seconds by kind of cell, in the order of names.
 
     Args:
         fast: cells of the one run, by id.
         plain: the same of the other.
         at_once: how many cells the one had running at the same time.
+        stops: when each run was stopped, whose seconds no cell is to have.
     """
     found: dict[str, list[tuple[float, float]]] = {}
     for id, run in fast.items():
-        pair = (_seconds(run) / at_once, _seconds(plain[id]))
+        pair = (_seconds(run, stops[0]) / at_once, _seconds(plain[id], stops[1]))
         found.setdefault(kind_of(run.config), []).append(pair)
     return [
         Kind(name, len(pairs), *(sum(pair[k] for pair in pairs) for k in (0, 1)))
@@ -142,8 +149,10 @@ def _row(config: Mapping[str, Any]) -> str:
     return json.dumps(alike, sort_keys=True)
 
 
-def _seconds(run: Run) -> float:
-    return _told(run, lambda result: result["seconds"] + (result.get("feature_seconds") or 0.0))
+def _seconds(run: Run, stops: Stops) -> float:
+    took = _told(run, lambda result: result["seconds"] + (result.get("feature_seconds") or 0.0))
+    end = (run.dir / RESULT).stat().st_mtime if stops else 0.0
+    return took - sum(max(0.0, min(b, end) - max(a, end - took)) for a, b in stops)
 
 
 def _top1(run: Run) -> float:
@@ -160,6 +169,14 @@ def _told(run: Run, read: Callable[[dict[str, Any]], float]) -> float:
         ) from None
 
 
+def _stops(path: Path) -> Sequence[Stops]:
+    try:
+        one, other = json.loads(path.read_text())
+        return [[(float(a), float(b)) for a, b in found] for found in (one, other)]
+    except (OSError, TypeError, ValueError) as error:
+        raise UsageError(f"--stops {path}: not what `bench.perf.in_turn --stops` writes ({error})") from None
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m bench.perf.whole", description=__doc__)
@@ -168,12 +185,16 @@ def main() -> None:
     parser.add_argument(
         "--at-once", type=int, default=1, help="cells that the one had running at a time (its -j)"
     )
+    parser.add_argument(
+        "--stops", type=Path, metavar="FILE", help="of `bench.perf.in_turn`, which ran both in turn"
+    )
     given = parser.parse_args()
     if given.at_once < 1:
         parser.error(f"--at-once {given.at_once}: at least one cell runs at a time")
     try:
+        stops = ((), ()) if given.stops is None else _stops(given.stops)
         fast, plain = same_cells(given.fast, given.plain)
-        found, distance = kinds(fast, plain, given.at_once), apart(fast, plain)
+        found, distance = kinds(fast, plain, given.at_once, stops), apart(fast, plain)
     except BenchError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
