@@ -84,7 +84,9 @@ def _mean_logits(features: Float[Tensor, "b c h w"], logit: nn.Conv2d) -> Float[
 
 def _split(joint: nn.Sequential, z: Tensor) -> tuple[nn.Conv2d, nn.LeakyReLU, nn.Conv2d] | None:
     """The layers of a `JointDiscriminator`, if they are its own, each no more than its class's forward."""
-    if z.dim() != 4 or z.shape[2:] != (1, 1) or len(joint) != 3 or not all(map(_is_bare, (joint, *joint))):
+    if type(joint) is not nn.Sequential or len(joint) != 3 or not all(map(_is_bare, (joint, *joint))):
+        return None
+    if z.dim() != 4 or z.shape[2:] != (1, 1):
         return None
     first, act, logit = joint
     if type(act) is not nn.LeakyReLU or not _is_pointwise(first) or not _is_pointwise(logit):
@@ -105,7 +107,7 @@ def _is_pointwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 
 def _is_bare(module: nn.Module) -> bool:
-    return is_bare(module, lambda function: function.__module__.startswith("bench."))
+    return is_bare(module, lambda function: (function.__module__ or "").startswith("bench."))
 
 
 @dataclass
@@ -139,7 +141,7 @@ class Encoder:
         self._kept: _Kept | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Encoder":
-        copied = copy.copy(self)
+        memo[id(self)] = copied = copy.copy(self)
         copied._method, copied._trained = copy.deepcopy((self._method, self._trained), memo)
         copied._kept = None
         return copied
@@ -189,7 +191,7 @@ class Encoder:
         return same and list(map(id, self._wanting())) == list(map(id, self._trained))
 
     def _keeps(self, image: Tensor) -> bool:
-        """Whether the same image will give the same code, and nothing looks at how it is made."""
+        """Whether the same image will give the same code, and no hook looks at how it is made."""
         own = set(map(id, self._parameters()))
         return (
             # Others are put in a method's place by `torch.func.functional_call`.

@@ -127,7 +127,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
         "winograd": "Winograd's convolutions",
         "direct": "direct convolutions",
         "fused_norm": "fused BN",
-        "once": "E(x) and logits once",
+        "once": "nothing computed again",
         "graph": "captured graph",
         "folded": "folded BN",
         "bilinear": "frozen stages with fewer products",

@@ -3,6 +3,7 @@
 import pytest
 
 from bench.cli import main
+from bench.feature_store import FeatureStore
 from bench.records import load_runs
 
 WORDS = [
@@ -38,6 +39,33 @@ def test_without_any_features_are_computed_for_every_batch_and_the_probe_is_the_
         for row, like in zip(result["epochs"], wanted["epochs"], strict=True):
             for name in ("train_loss", "test_loss"):
                 assert row[name] == pytest.approx(like[name], rel=1e-3), (probe, name)
+
+
+@pytest.mark.parametrize(
+    ("typed", "budget", "file"), [(None, 4 << 30, True), ("500M", 500 << 20, True), ("0", 0, False)]
+)
+def test_what_was_typed_is_the_probes_budget(typed, budget, file, tmp_path, monkeypatch):
+    seen = []
+    own = FeatureStore.__init__
+
+    def begun(store, *args, **named):
+        seen.append((named["budget"], named["disk"] > 0))
+        own(store, *args, **named)
+
+    monkeypatch.setattr(FeatureStore, "__init__", begun)
+    words = [*WORDS, "--set", "probe.epochs=1", "--results", str(tmp_path)]
+    assert main([*words, *([] if typed is None else ["--feature-memory", typed])]) == 0
+    assert seen == [(budget, file)] * 4
+
+
+def test_other_evaluations_have_their_own_memory(tmp_path):
+    words = "run -m random -d digits -s 1 --probes conv1-5 --evaluate features --set probe.epochs=1".split()
+    assert main([*words, "--feature-memory", "0", "--results", str(tmp_path)]) == 0
+
+
+def test_a_size_that_would_be_none_is_refused(tmp_path, capsys):
+    assert main([*WORDS, "--feature-memory", "0.4M", "--results", str(tmp_path / "none")]) == 2
+    assert "'0.4M' is no size such as 0, 500M or 8G" in capsys.readouterr().err
 
 
 def test_a_job_is_refused_it(tmp_path, capsys):

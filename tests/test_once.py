@@ -167,7 +167,7 @@ def test_one_step_with_every_switch_is_the_one_without_this_one(compiled, tmp_pa
         batch, noises, schedule = make_batch(method, 0, 0)
         batch = batch._replace(image=batch.image.contiguous(memory_format=torch.channels_last))
         train_step(
-            PlainEngine(method, True), torch.optim.SGD(method.parameters(), 1e-3), batch, noises, schedule
+            PlainEngine(method, True), torch.optim.SGD(method.parameters(), 1.0), batch, noises, schedule
         )
         ended.append(method)
     assert_same(ended[1], ended[0], 1e-5)
@@ -355,7 +355,7 @@ def test_a_discriminator_with_something_of_its_own_is_called_as_ever(place):
     torch.testing.assert_close(given, wanted, rtol=1e-12, atol=1e-12)
 
 
-def test_parameters_that_want_no_gradient_keep_none():
+def test_parameters_that_want_no_gradient_keep_none(monkeypatch):
     plain, ours = pair()
     for method in (plain, ours):
         for parameter in method.backbone.stage_modules(0, 1)[0].parameters():
@@ -369,7 +369,9 @@ def test_parameters_that_want_no_gradient_keep_none():
     assert len(wanted) == len(list(ours.backbone.parameters())) - len(frozen)
     torch.autograd.grad(copied.encode._kept.code.sum(), wanted)
     take(plain, 0, 1)
+    found = encodings(monkeypatch)
     take(ours, 0, 1)
+    assert found == [True] * 2
     assert_same(ours, plain, 1e-12)
     assert [p.requires_grad for p in ours.parameters()] == [p.requires_grad for p in plain.parameters()]
 

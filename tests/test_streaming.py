@@ -287,5 +287,5 @@ def test_memory_is_an_option_and_a_size_that_is_none_is_one_line(what, tmp_path,
         assert main([*words, size]) == 0
     assert [getattr(order, f"{what}_bytes") for order in orders] == [3 << 29, 0, 0]
     assert main([*words, "8 apples"]) == 2
-    assert "'8 apples' is no size such as 500M or 8G" in capsys.readouterr().err
+    assert "'8 apples' is no size such as 0, 500M or 8G" in capsys.readouterr().err
     assert main([*words, "8G", "--slurm"]) == 2

@@ -168,11 +168,7 @@ class _Place:
     def _options(self) -> dict[str, Any]:
         """`RunOptions` of every cell, as JSON has them."""
         order = self.order
-        features = {} if order.feature_bytes is None else {"cache_bytes": order.feature_bytes}
-        if order.feature_bytes == 0:
-            features["cache_disk_bytes"] = 0
         return {
-            **features,
             "checkpoint_every_steps": order.checkpoint_every,
             "threads": order.threads,
             "weights": dict(order.weights),
@@ -180,6 +176,7 @@ class _Place:
             "precision": order.precision,
             "seeds_together": order.seeds_together,
             "data_bytes": order.data_bytes,
+            "feature_bytes": order.feature_bytes,
         }
 
     def _runner(

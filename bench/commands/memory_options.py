@@ -17,13 +17,14 @@ class _Size(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        match = re.fullmatch(r"(\d+(?:\.\d*)?)([MG])", value)
-        if match is None and value != "0":
-            self.fail(f"{value!r} is no size such as 500M or 8G (MiB, GiB)", param, ctx)
-        if match is None:
+        if value == "0":
             return 0
+        match = re.fullmatch(r"(\d+(?:\.\d*)?)([MG])", value)
         # Whole MiB, so that it can be written as it was typed.
-        return round(float(match[1]) * (1 if match[2] == "M" else 1024)) << 20
+        mebibytes = 0 if match is None else round(float(match[1]) * (1 if match[2] == "M" else 1024))
+        if match is None or (not mebibytes and float(match[1])):
+            self.fail(f"{value!r} is no size such as 0, 500M or 8G (MiB, GiB)", param, ctx)
+        return mebibytes << 20
 
 
 def memory_options(function: F) -> F:
@@ -38,8 +39,8 @@ def memory_options(function: F) -> F:
         "--feature-memory",
         type=_Size(),
         metavar="SIZE",
-        help="500M, 8G: frozen features that take more are kept in a file where that pays, else computed for every"
-        " batch; 0 computes them for every batch (default: 4G).",
+        help="500M, 8G: a probe's frozen features that take more are kept in a file where that pays, else computed"
+        " for every batch, which rounds otherwise; 0 computes them for every batch (default: 4G).",
     )
     return data(features(function))
 

@@ -29,6 +29,7 @@ class RunOptions:
         checkpoint_every_seconds: save after so many seconds.
         cache_bytes: at most so much memory for features that are computed once.
         cache_disk_bytes: at most so much of a file for those that do not fit; 0 is none.
+        feature_bytes: in place of `cache_bytes` for a probe's; 0 is no file either. None leaves both as they are.
         data_bytes: at most so much memory of the device for the images of a split, which are streamed where they take
             more; None is a share of what is free. Compressed ones always are.
         threads: of one cell; None is torch's choice.
@@ -46,6 +47,7 @@ class RunOptions:
     checkpoint_every_seconds: float = 60.0
     cache_bytes: int = 4 << 30
     cache_disk_bytes: int = 32 << 30
+    feature_bytes: int | None = None
     data_bytes: int | None = None
     threads: int | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
