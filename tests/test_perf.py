@@ -120,6 +120,7 @@ def test_ways_are_plain_fast_and_each_switch_turned():
         "no-winograd",
         "no-direct",
         "no-fused-norm",
+        "no-once",
         "no-keep-memory",
         "compiled",
     ]
