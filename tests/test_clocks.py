@@ -93,6 +93,7 @@ READS = {
     "cleaning.py": "a copy of the source that nobody needs is a day old; the user is asked",
     "launch/slurm/doctor.py": "says how far apart the clocks are",
     "launch/slurm/trial.py": "says how far apart the clocks are",
+    "perf/in_turn.py": "when a line was stopped, held against when files were written; turns go by the monotonic one",
 }
 CLOCK = re.compile(r"time\.time\(|time\.time_ns\(|datetime\.now|utcnow|fromtimestamp|fromisoformat|strptime")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench import memory, probe_speed, train
+from bench import memory, prepared, probe_speed
 from bench.checkpoint import read_tensors
 from bench.memory import keep_freed_memory, release_freed_memory
 from bench.probe_speed import ProbeSpeed
@@ -27,7 +27,7 @@ def map_afresh():
 
 def test_a_pretraining_has_the_same_bits_whether_or_not_freed_memory_is_kept(tmp_path, monkeypatch):
     told, found = [], []
-    monkeypatch.setattr(train, "keep_freed_memory", lambda: told.append(keep_freed_memory()))
+    monkeypatch.setattr(prepared, "keep_freed_memory", lambda: told.append(keep_freed_memory()))
     for keeps in (False, True):
         map_afresh()
         run(
