@@ -87,3 +87,21 @@ def threads():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """What a pretraining leaves, to be probed."""
+    from tests.test_probe import save_weights
+
+    return save_weights(tmp_path / "pretrained.safetensors")
+
+
+@pytest.fixture
+def empty_shelf():
+    """No features are kept of an earlier probe, nor for a later one."""
+    from bench import feature_store
+
+    feature_store.SHELF.items.clear()
+    yield
+    feature_store.SHELF.items.clear()

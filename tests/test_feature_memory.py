@@ -60,19 +60,10 @@ def test_what_was_typed_is_the_probes_budget(typed, budget, file, tmp_path, monk
 
 def test_other_evaluations_have_their_own_memory(tmp_path):
     words = [
-        "run",
-        "-m",
-        "random",
-        "-d",
-        "digits",
-        "-s",
-        "1",
-        "--probes",
-        "conv1-5",
-        "--evaluate",
-        "features",
+        *("run", "-m", "random", "-d", "digits", "-s", "1", "--probes", "conv1-5", "--evaluate", "features")
     ]
-    assert main([*words, "--set", "probe.epochs=1", "--feature-memory", "0", "--results", str(tmp_path)]) == 0
+    words += ["--set", "probe.epochs=1", "--feature-memory", "0", "--results", str(tmp_path)]
+    assert main(words) == 0
 
 
 def test_a_size_that_would_be_none_is_refused(tmp_path, capsys):

@@ -8,28 +8,18 @@ import pytest
 import torch
 from torch import nn
 
-from bench import feature_store, probe_speed
+from bench import probe_speed
 from bench.build import build_backbone
 from bench.folded import FoldedStages
 from bench.probe_speed import PLAIN_PROBE, ProbeSpeed, choose_probe
 from bench.winograd import convolve_and, replace_convolutions
 from tests.learning import MemoryAttempt, noise_data
-from tests.test_probe import probe_config, run, save_weights
+from tests.test_probe import probe_config, run
 from tests.test_probe_speed import images, two_ways, used_backbone
 
+pytestmark = pytest.mark.usefixtures("empty_shelf")
+
 FAST = choose_probe("cpu", "auto", "fp32")
-
-
-@pytest.fixture
-def weights(tmp_path):
-    return save_weights(tmp_path / "pretrained.safetensors")
-
-
-@pytest.fixture(autouse=True)
-def empty_shelf():
-    feature_store.SHELF.items.clear()
-    yield
-    feature_store.SHELF.items.clear()
 
 
 def disturb(backbone, seed):

@@ -15,19 +15,9 @@ from bench.probe_speed import choose_probe
 from tests.learning import MemoryAttempt, noise_data
 from tests.test_probe import probe_config, run, save_weights
 
+pytestmark = pytest.mark.usefixtures("empty_shelf")
+
 FAST = choose_probe("cpu", "auto", "fp32")
-
-
-@pytest.fixture
-def weights(tmp_path):
-    return save_weights(tmp_path / "pretrained.safetensors")
-
-
-@pytest.fixture(autouse=True)
-def empty_shelf():
-    feature_store.SHELF.items.clear()
-    yield
-    feature_store.SHELF.items.clear()
 
 
 @pytest.mark.parametrize("flip", [False, True])

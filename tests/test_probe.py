@@ -33,11 +33,6 @@ def probe_config(freeze="conv1-5", seed=0, method="random", backbone="resnet9", 
     }
 
 
-@pytest.fixture
-def weights(tmp_path):
-    return save_weights(tmp_path / "pretrained.safetensors")
-
-
 def save_weights(path, **config):
     """A backbone whose BN statistics are not the initial ones."""
     method = build_method(pretrain_config("random", **config), 10).train()

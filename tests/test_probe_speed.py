@@ -20,23 +20,13 @@ from bench.probe_steps import make_steps
 from bench.protocols import ProbeSettings
 from bench.streams import stream
 from tests.learning import MemoryAttempt, noise_data
-from tests.test_probe import probe_config, run, save_weights
+from tests.test_probe import probe_config, run
 from tests.test_train import StopAfter, rows
+
+pytestmark = pytest.mark.usefixtures("empty_shelf")
 
 FAST = choose_probe("cpu", "auto", "fp32")
 HALF = ProbeSpeed(folded=True, closed_head=True, precision="bf16")
-
-
-@pytest.fixture
-def weights(tmp_path):
-    return save_weights(tmp_path / "pretrained.safetensors")
-
-
-@pytest.fixture(autouse=True)
-def empty_shelf():
-    feature_store.SHELF.items.clear()
-    yield
-    feature_store.SHELF.items.clear()
 
 
 def images(count, size=32, seed=0):
