@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from bench import direct
 from bench.accelerated import Bf16Engine
+from bench.direct import replace_direct, with_weight
 from bench.engines import PlainEngine, train_step
 from bench.errors import Interrupted
 from bench.once import Encoder, compute_once, image_logits, joint_logits
@@ -156,6 +158,22 @@ def test_one_step_with_every_switch_is_the_one_without_this_one(compiled, tmp_pa
         )
         ended.append(method)
     assert_same(ended[1], ended[0], 1e-5)
+
+
+def test_the_features_part_is_computed_as_the_layer_is(compiled, monkeypatch):
+    """By C where the layer is, and not of an image that does not fit."""
+    layer: Any = nn.Sequential(nn.Conv2d(24, 32, 1, bias=False))
+    replace_direct(layer)
+    words, own = [], direct._call
+    monkeypatch.setattr(direct, "_call", lambda word, *rest: words.append(word) or own(word, *rest))
+    image = torch.randn(3, 16, 4, 6)
+    weight = layer[0].weight[:, :16]
+    given = with_weight(layer[0], image, weight)
+    assert words == ["convolve"]
+    torch.testing.assert_close(given, nn.functional.conv2d(image, weight), rtol=1e-5, atol=1e-5)
+    with pytest.raises(RuntimeError, match="channels"):
+        with_weight(layer[0], torch.randn(3, 8, 4, 6), weight)
+    assert words == ["convolve"]
 
 
 def test_a_run_that_was_stopped_ends_bit_for_bit_alike(compiled, tmp_path):
