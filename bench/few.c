@@ -93,9 +93,9 @@ static void few_multiply(const float *a, long lanes, const float *b, float *c, l
 // c[2, lanes, 16] += a[m, 2 of 8]^T b[m, 16].
 static void few_outer(const float *a, long lanes, const float *b, float *c, long m) {
   for (long half = 0; half < 16; half += 8, c += lanes * 16) switch (lanes) {
-    case 2: outer_block(2, a + half, b, c, m, 1); break;
-    case 4: outer_block(4, a + half, b, c, m, 1); break;
-    case 6: outer_block(6, a + half, b, c, m, 1); break;
+    case 2: outer_block(2, a + half, b, c, 16, m, 1); break;
+    case 4: outer_block(4, a + half, b, c, 16, m, 1); break;
+    case 6: outer_block(6, a + half, b, c, 16, m, 1); break;
   }
 }
 

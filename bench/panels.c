@@ -33,10 +33,10 @@ typedef struct run {
 // How far matrices of two products are apart: not by a multiple of a page, whose lines would share a cache's places.
 static long apart(long floats) { return floats + (1040 - floats % 1024) % 1024; }
 
-// c[m, 16] = a[m, 16 * depth] b[16 * depth, 16], where a lies in panels; or is added to it. As much as b is fetched
-// from `ahead` on.
-INLINE void block(const long m, const float *a, const float *b, float *c, long depth, long rows, long add,
-                  const float *ahead) {
+// c[m, 16] = a[m, 16 * depth] b[16 * depth, 16], where a lies in panels and rows of c are `wide` apart; or is added to
+// it. As much as b is fetched from `ahead` on.
+INLINE void block(const long m, const float *a, const float *b, float *c, const long wide, long depth, long rows,
+                  long add, const float *ahead) {
   v8 o[6][2];
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) o[i][0] = o[i][1] = (v8){0};
@@ -53,13 +53,13 @@ INLINE void block(const long m, const float *a, const float *b, float *c, long d
   if (add)
     #pragma GCC unroll 6
     for (long i = 0; i < m; i++) {
-      o[i][0] += LOAD(c + i * 16);
-      o[i][1] += LOAD(c + i * 16 + 8);
+      o[i][0] += LOAD(c + i * wide);
+      o[i][1] += LOAD(c + i * wide + 8);
     }
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) {
-    STORE(c + i * 16) = o[i][0];
-    STORE(c + i * 16 + 8) = o[i][1];
+    STORE(c + i * wide) = o[i][0];
+    STORE(c + i * wide + 8) = o[i][1];
   }
 }
 
@@ -71,20 +71,21 @@ static void multiply(const float *a, const float *b, float *c, long m, long dept
       long some = depth - d < 16 ? depth - d : 16, i = 0, add = more || d;
       const float *from = a + d * rows * 16;
       // What comes next is far away: it is fetched while the second six rows are multiplied.
-      for (; m - i >= 6; i += 6) block(6, from + i * 16, b, c + i * 16, some, rows, add, i == 6 ? b + some * 256 : b);
+      for (; m - i >= 6; i += 6) block(6, from + i * 16, b, c + i * 16, 16, some, rows, add,
+                                    i == 6 ? b + some * 256 : b);
       switch (m - i) {
-        case 5: block(5, from + i * 16, b, c + i * 16, some, rows, add, b); break;
-        case 4: block(4, from + i * 16, b, c + i * 16, some, rows, add, b); break;
-        case 3: block(3, from + i * 16, b, c + i * 16, some, rows, add, b); break;
-        case 2: block(2, from + i * 16, b, c + i * 16, some, rows, add, b); break;
-        case 1: block(1, from + i * 16, b, c + i * 16, some, rows, add, b); break;
+        case 5: block(5, from + i * 16, b, c + i * 16, 16, some, rows, add, b); break;
+        case 4: block(4, from + i * 16, b, c + i * 16, 16, some, rows, add, b); break;
+        case 3: block(3, from + i * 16, b, c + i * 16, 16, some, rows, add, b); break;
+        case 2: block(2, from + i * 16, b, c + i * 16, 16, some, rows, add, b); break;
+        case 1: block(1, from + i * 16, b, c + i * 16, 16, some, rows, add, b); break;
       }
       b += some * 256;
     }
 }
 
-// c[m, 16] = a[rows, m]^T b[rows, 16], of rows of 16; or is added to it.
-INLINE void outer_block(const long m, const float *a, const float *b, float *c, long rows, long add) {
+// c[m, 16] = a[rows, m]^T b[rows, 16], of rows of 16, of c `wide` apart; or is added to it.
+INLINE void outer_block(const long m, const float *a, const float *b, float *c, const long wide, long rows, long add) {
   v8 o[6][2];
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) o[i][0] = o[i][1] = (v8){0};
@@ -99,13 +100,13 @@ INLINE void outer_block(const long m, const float *a, const float *b, float *c, 
   if (add)
     #pragma GCC unroll 6
     for (long i = 0; i < m; i++) {
-      o[i][0] += LOAD(c + i * 16);
-      o[i][1] += LOAD(c + i * 16 + 8);
+      o[i][0] += LOAD(c + i * wide);
+      o[i][1] += LOAD(c + i * wide + 8);
     }
   #pragma GCC unroll 6
   for (long i = 0; i < m; i++) {
-    STORE(c + i * 16) = o[i][0];
-    STORE(c + i * 16 + 8) = o[i][1];
+    STORE(c + i * wide) = o[i][0];
+    STORE(c + i * wide + 8) = o[i][1];
   }
 }
 
@@ -113,9 +114,9 @@ INLINE void outer_block(const long m, const float *a, const float *b, float *c, 
 static void outer(const float *a, const float *b, float *c, long m, long high, long wide, long rows, long add) {
   for (long d = 0; d < high; d++, a += rows * 16) for (long j = 0; j < wide; j++, c += 256) {
     const float *right = b + j * rows * 16;
-    outer_block(6, a, right, c, m, add);
-    outer_block(5, a + 6, right, c + 6 * 16, m, add);
-    outer_block(5, a + 11, right, c + 11 * 16, m, add);
+    outer_block(6, a, right, c, 16, m, add);
+    outer_block(5, a + 6, right, c + 6 * 16, 16, m, add);
+    outer_block(5, a + 11, right, c + 11 * 16, 16, m, add);
   }
 }
 

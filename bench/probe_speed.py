@@ -27,6 +27,7 @@ class ProbeSpeed:
         folded_tests: in an evaluation, run the trained stages with their BN folded too, anew after each epoch.
         twister: dropout's bits in C; see `bench.draws`. No bit depends on it.
         closed_head: the head's gradient in closed form into memory that is kept, and one fused update.
+        head_panels: with it, the products of the head's wide layer in C; see `bench.head_products`.
         shared: keep features for other probes of the same pretraining in this process: of one freeze point they are
             the same, of a later one they are what the stages between make of them.
         keep_memory: what a step frees stays with the process; see `bench.memory`. No bit depends on it.
@@ -41,6 +42,7 @@ class ProbeSpeed:
     folded_tests: bool = False
     twister: bool = False
     closed_head: bool = False
+    head_panels: bool = False
     shared: bool = False
     keep_memory: bool = False
     precision: Precision = "fp32"
@@ -79,6 +81,7 @@ def choose_probe(device: str, speed: str = "auto", precision: str = "auto") -> P
         folded_tests=fewer,
         twister=fewer,
         closed_head=True,
+        head_panels=fewer,
         shared=True,
         keep_memory=device.partition(":")[0] == "cpu",
         precision=chosen,

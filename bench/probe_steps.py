@@ -12,8 +12,10 @@ from bench.direct import replace_direct
 from bench.draws import KeepBits, keep_mask, same_twister
 from bench.folded import FoldedStages
 from bench.fused_norm import fuse_norms, run
+from bench.head_products import Mask, PanelProducts, TorchProducts, affine, in_panels
 from bench.heads import Probe
 from bench.probe_speed import ProbeSpeed
+from bench.products import library
 from bench.winograd import replace_convolutions
 
 
@@ -121,6 +123,9 @@ class ClosedSteps:
         known = first.device.type == "cpu" and same_twister(speed.twister)
         self.bits = KeepBits(self.dropout, speed.twister) if known else None
         self.low = torch.bfloat16 if speed.precision == "bf16" else None
+        if speed.head_panels:
+            library()
+        self.panels = speed.head_panels
         # Before the trained stages' own convolutions are replaced, which look alike to it either way.
         self.tests = None
         if speed.folded_tests and model.start < len(model.backbone.stages):
@@ -138,7 +143,7 @@ class ClosedSteps:
         x = outputs.detach().flatten(1)
         # What comes out of stages is wanted for their gradient; of a map in channels_last this is a copy already.
         shared = self.stages.trained and x.data_ptr() == outputs.data_ptr()
-        values, for_x = self._head(x.clone() if shared else x, labels, number)
+        values, for_x = self._head(self._products(x, shared, number), labels)
         if for_x is not None:
             outputs.backward(for_x.view(outputs.shape))
         self.optimizer.step()
@@ -159,18 +164,12 @@ class ClosedSteps:
 
     @torch.no_grad()
     def _head(
-        self, x: Float[Tensor, "b d"], labels: Int[Tensor, " b"], number: int
+        self, products: TorchProducts | PanelProducts, labels: Int[Tensor, " b"]
     ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Loss and hits; the head's gradients where they belong; the gradient by its inputs if stages want it.
-
-        Writes to `x`.
-        """
-        weight, bias, last, last_bias = self.head
-        drop = self._drop(x, number)
-        drop(x)
+        """Loss and hits; the head's gradients where they belong; the gradient by its inputs if stages want it."""
+        _, bias, last, last_bias = self.head
         scale = self.scale if self.dropout > 0 else 1.0
-        hidden = torch.addmm(bias, x, weight.T, alpha=scale) if self.low is None else self._low(x, scale)
-        a = F.relu_(hidden)
+        a = F.relu_(products.hidden(bias, scale))
         logits = torch.addmm(last_bias, a, last.T)
         log_p = F.log_softmax(logits, 1)
         row = labels[:, None]
@@ -184,30 +183,27 @@ class ClosedSteps:
         e = torch.mm(d, last).mul_(a > 0)
         torch.sum(e, 0, out=grads[1])
         e.mul_(scale)
-        if self.low is None:
-            torch.mm(e.T, x, out=grads[0])
-        else:
-            grads[0].copy_(e.to(self.low).T @ x.to(self.low))
-        for_x = None
-        if self.stages.trained:
-            for_x = torch.mm(e, weight)
-            drop(for_x)
+        products.to_weight(e, grads[0])
+        for_x = products.to_inputs(e) if self.stages.trained else None
         hits = (logits.argmax(1) == labels).to(torch.float64).mean()
         return {"train_loss": loss, "train_top1": hits}, for_x
 
-    def _low(self, x: Tensor, scale: float) -> Tensor:
-        weight, bias = self.head[:2]
-        product = x.to(self.low) @ weight.to(self.low).T
-        return torch.add(bias, product.to(x.dtype), alpha=scale)
+    def _products(self, x: Tensor, shared: bool, number: int) -> TorchProducts | PanelProducts:
+        """Of a batch, which is written to where it is not shared."""
+        weight, mask = self.head[0], self._mask(x, number)
+        if self.panels and in_panels(weight, x, mask):
+            return PanelProducts(weight, x, mask)
+        return TorchProducts(weight, x.clone() if shared else x, mask, self.low)
 
-    def _drop(self, x: Tensor, number: int) -> "_Drop":
+    def _mask(self, x: Tensor, number: int) -> Mask | None:
+        """What dropout keeps."""
         if self.dropout <= 0:
-            return _Drop(None)
+            return None
         shape = (x.shape[0], x.shape[1])
         if self.bits is not None and x.dtype == torch.float32:
-            return _Drop(self.bits.mask(shape, self.seed, "dropout", number))
+            return self.bits.mask(shape, self.seed, "dropout", number)
         keep = keep_mask(shape, self.dropout, self.seed, "dropout", number, device=x.device)
-        return _Drop((keep > 0).to(x.dtype))
+        return (keep > 0).to(x.dtype)
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
@@ -215,22 +211,8 @@ class ClosedSteps:
         x = self._tested(features).flatten(1)
         if self.low is None:
             return self.model.head(x)
-        return self.model.head.output(F.relu_(self._low(x, 1.0)))
-
-
-class _Drop:
-    """Sets to zero what a mask drops, in place: all bits or none of an int32, or a factor of 1 or 0."""
-
-    def __init__(self, mask: Tensor | None) -> None:
-        self.mask = mask
-
-    def __call__(self, x: Tensor) -> None:
-        if self.mask is None:
-            return
-        if self.mask.dtype == torch.int32:
-            x.view(torch.int32).bitwise_and_(self.mask)
-        else:
-            x.mul_(self.mask)
+        weight, bias = self.head[:2]
+        return self.model.head.output(F.relu_(affine(bias, x, weight, 1.0, self.low)))
 
 
 class _Stages:

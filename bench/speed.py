@@ -23,7 +23,7 @@ PRECISIONS: tuple[str, ...] = get_args(PrecisionWish)
 
 # Switches that call C of our own: fp32 on a processor, where there is a compiler; here and in `bench.probe_speed`. In
 # the order in which they replace: where a map does not suit `winograd`, it leaves a layer as `direct` has it.
-IN_C = ("direct", "winograd", "fused_norm", "twister")
+IN_C = ("direct", "winograd", "fused_norm", "twister", "head_panels")
 Switches = TypeVar("Switches", bound="DataclassInstance")
 # Switches, here and there, on which no bit depends.
 BITLESS = ("keep_memory", "shared", "twister")
@@ -133,6 +133,7 @@ def in_words(row: Mapping[str, Any] | None) -> str:
         "bilinear": "frozen stages with fewer products",
         "folded_tests": "folded BN in evaluations",
         "closed_head": "closed-form head",
+        "head_panels": "head's products in panels",
     }
     words = [text for name, text in names.items() if row.get(name)]
     if row.get("compile") not in (None, "never"):

@@ -33,6 +33,7 @@ COMPUTE = {
     "features",
     "flat",
     "fuse",
+    "head_products",
     "heads",
     "loop",
     "metrics",

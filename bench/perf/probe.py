@@ -39,6 +39,7 @@ SWITCHES = (
     "folded_tests",
     "twister",
     "closed_head",
+    "head_panels",
     "keep_memory",
 )
 
