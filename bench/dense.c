@@ -1,13 +1,14 @@
 // The three products of a dense layer with a batch; stands behind panels.c and direct.c. A batch [n, d] lies in panels
 // of sixteen columns, [d / 16, n, 16]; weights as torch has them. All sizes but n are multiples of sixteen.
 
-// So much of sixteen columns of a weight is in half of the nearest cache; as many columns are laid at once as lines that
-// follow one another in a row of it bring.
+// So much of sixteen columns of a weight takes half of the nearest cache.
 #define DEEP 256
+// Columns that are laid at once: four lines that follow one another in a row.
 #define STRIP 64
 // Rows of a batch whose part of a gradient is summed at once.
 #define ROWS 128
 
+// n rows of a batch; [deep, wide] is a weight, or its transposed one, or its gradient. A thread's columns of it.
 typedef struct dense {
   const float *a, *b;
   const int *keep;
@@ -79,12 +80,12 @@ static void *dense_outer(void *it) {
   return 0;
 }
 
-// Each thread takes its columns, in sixteens.
-static void share_columns(void *(*run)(void *), dense j, float *work, long threads) {
+// Each thread takes its columns, in sixteens, and has memory of its own where any is wanted.
+static void share_columns(void *(*run)(void *), dense j, long threads) {
   dense jobs[threads];
   for (long t = 0; t < threads; t++) {
     jobs[t] = j;
-    jobs[t].work = work + t * STRIP * DEEP;
+    jobs[t].work = j.work ? j.work + t * STRIP * DEEP : 0;
     jobs[t].begin = j.wide / 16 * t / threads * 16;
     jobs[t].end = j.wide / 16 * (t + 1) / threads * 16;
   }
@@ -97,10 +98,10 @@ long work_dense(long threads) { return threads * STRIP * DEEP; }
 // [n, wide] = [n, deep] in panels times [deep, wide], whose rows are `down` apart and columns `right`; what is kept of it.
 void multiply_dense(const float *a, const float *b, const int *keep, float *out, float *work, long n, long deep,
                     long wide, long down, long right, long threads) {
-  share_columns(dense_columns, (dense){a, b, keep, out, 0, n, deep, wide, down, right}, work, threads);
+  share_columns(dense_columns, (dense){a, b, keep, out, work, n, deep, wide, down, right}, threads);
 }
 
 // [deep, wide] = [n, deep]^T [n, wide], both in panels.
 void outer_dense(const float *a, const float *b, float *out, long n, long deep, long wide, long threads) {
-  share_columns(dense_outer, (dense){a, b, 0, out, 0, n, deep, wide}, out, threads);
+  share_columns(dense_outer, (dense){a, b, 0, out, 0, n, deep, wide}, threads);
 }

@@ -101,7 +101,7 @@ class PanelProducts:
         return self._multiply(self._of(e), self.weight, self.mask)
 
     def _of(self, e: Tensor) -> Tensor:
-        """Panels of a gradient, which both products want: of one that has not been written to between them."""
+        """Panels of a gradient [b, h], which both products want: of one that has not been written to between them."""
         if self.packed is None or self.packed[0] is not e:
             self.packed = e, self._pack(e.contiguous(), None)
         return self.packed[1]
@@ -127,7 +127,10 @@ def _pointers(*tensors: Tensor | None) -> list[Any]:
 
 def in_panels(weight: Tensor, x: Tensor, mask: Mask | None) -> bool:
     """Whether C may have them."""
-    fits = len(x) > 0 and not any(side % LANES for side in weight.shape)
-    if not fits or not are_plain(weight, x) or not weight.is_contiguous() or not x.is_contiguous():
+    if not are_plain(weight, x) or not weight.is_contiguous() or not x.is_contiguous():
+        return False
+    if x.shape[1] != weight.shape[1] or any(side % LANES for side in weight.shape):
+        return False
+    if not x.numel() or not weight.numel():
         return False
     return mask is None or (mask.dtype == torch.int32 and mask.is_contiguous() and mask.shape == x.shape)

@@ -125,7 +125,7 @@ class ClosedSteps:
         self.low = torch.bfloat16 if speed.precision == "bf16" else None
         if speed.head_panels:
             library()
-        self.panels = speed.head_panels
+        self.panels = speed.head_panels and self.low is None
         # Before the trained stages' own convolutions are replaced, which look alike to it either way.
         self.tests = None
         if speed.folded_tests and model.start < len(model.backbone.stages):

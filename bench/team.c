@@ -1,4 +1,4 @@
-// Jobs side by side; stands before the C of bench/winograd.py, bench/direct.py and bench/normalised.py.
+// Jobs side by side; stands before the C of bench/winograd.py, direct.py, head_products.py and normalised.py.
 // Where torch's threads are a team of GNU OpenMP's, these are the ones that take them: having done one of torch's
 // operations they go on looking for the next for a while, and threads of our own would wait for their cores.
 #define _GNU_SOURCE

@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 import torch
 
+from bench import probe_steps
+from bench.compiled import NoCompiler
 from bench.head_products import PanelProducts, TorchProducts, drop, in_panels
-from bench.probe_speed import choose_probe
+from bench.probe_speed import ProbeSpeed, choose_probe
 from tests.test_probe_speed import two_ways
 
 pytestmark = pytest.mark.usefixtures("compiled")
@@ -59,6 +61,16 @@ def test_no_bit_depends_on_how_many_threads_share_them(threads, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
 
 
+def test_each_thread_lays_columns_in_memory_of_its_own():
+    weight, _, x, _, _ = batch(5, 32, 48)
+    own = PanelProducts(weight, x, None)
+    work, out = torch.full((own.library.work_dense(3),), float("nan")), torch.empty(5, 48)
+    pointers = [t if t is None else t.data_ptr() for t in (own.panels, weight, None, out, work)]
+    own.library.multiply_dense(*pointers, 5, 32, 48, 1, 32, 3)
+    torch.testing.assert_close(out, x @ weight.T)
+    assert (~work.view(3, -1).isnan()).sum(1).tolist() == [16 * 32] * 3
+
+
 def test_what_is_not_a_number_is_told_and_what_is_dropped_is_zero():
     weight, bias, x, e, mask = batch(9, 32, 16)
     mask[0, 0], mask[1, 1] = 0, -1
@@ -83,12 +95,40 @@ def test_c_is_not_given_what_it_would_misread():
     assert not in_panels(weight[:, :31], x[:, :31], None)
     assert not in_panels(weight.T.contiguous().T, x, mask)
     assert not in_panels(weight, x.T.contiguous().T, mask)
-    assert not in_panels(weight.double(), x.double(), mask)
+    assert not in_panels(weight.double(), x, mask)
+    assert not in_panels(weight, x.double(), mask)
+    assert not in_panels(weight, x[:, :16].contiguous(), None)
+    assert not in_panels(weight[:, :0], x[:, :0], None)
+    assert not in_panels(weight[:0], x, None)
+    assert not in_panels(weight, x, mask.T.contiguous().T)
     assert not in_panels(weight, x, mask.float())
     assert not in_panels(weight, x, mask[:3])
     assert not in_panels(weight, x[:0], None)
     with torch.autocast("cpu", torch.bfloat16):
         assert not in_panels(weight, x, mask)
+
+
+def test_c_does_not_write_a_gradient_that_lies_otherwise():
+    weight, _, x, e, mask = batch(6, 32, 48)
+    with pytest.raises(AssertionError):
+        PanelProducts(weight, x, mask).to_weight(e, torch.empty(32, 48).T)
+
+
+def test_without_a_compiler_it_is_told_before_the_first_step(monkeypatch):
+    def missing():
+        raise NoCompiler("none")
+
+    monkeypatch.setattr(probe_steps, "library", missing)
+    with pytest.raises(NoCompiler):
+        two_ways("conv1-5", ProbeSpeed(closed_head=True, head_panels=True))
+
+
+def test_products_in_bf16_are_torchs():
+    """No device has both by itself; asked for, `precision` is what counts."""
+    ways, advance = two_ways("conv1-5", ProbeSpeed(closed_head=True, head_panels=True, precision="bf16"))
+    _, same = two_ways("conv1-5", ProbeSpeed(closed_head=True, precision="bf16"))
+    assert torch.equal(advance(0)[1][1], same(0)[1][1])
+    assert ways[1][1].panels is False
 
 
 @pytest.mark.parametrize("kind", [torch.int32, torch.float32])

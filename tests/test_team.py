@@ -17,6 +17,7 @@ from bench import channels, products, tiles
 from bench.compiled import NoCompiler, compiler, load_library
 from bench.direct import replace_direct
 from bench.fused_norm import fuse_norms
+from bench.head_products import PanelProducts
 from bench.perf.layers import team
 from bench.winograd import replace_convolutions
 
@@ -192,7 +193,7 @@ def test_a_process_without_torch_takes_threads_of_its_own(path):
 
 
 def test_no_layer_makes_threads_of_its_own():
-    for name in ("panels.c", "few.c", "channels.c", "pooled.c", "direct.c"):
+    for name in ("panels.c", "few.c", "channels.c", "pooled.c", "direct.c", "dense.c"):
         assert "pthread" not in (HERE / name).read_text()
     assert tiles.source().count("pthread_create") == 1
 
@@ -208,9 +209,16 @@ def test_no_bit_of_a_layer_depends_on_whose_threads_they_are(library):
     ).to(memory_format=torch.channels_last)
     assert replace_convolutions(net) + replace_direct(net) + fuse_norms(net) == 4
     image = torch.randn(9, 3, 32, 32).to(memory_format=torch.channels_last)
+    weight, x, e = torch.randn(64, 272), torch.randn(9, 272), torch.randn(9, 64)
+
+    def head():
+        ours = PanelProducts(weight, x, None)
+        ours.to_weight(e, to_weight := torch.empty_like(weight))
+        return ours.hidden(torch.zeros(64), 1.0), ours.to_inputs(e), to_weight
+
     found = []
     for of_team in (True, False):
         with team(of_team):
             y = net(image)
-            found.append((y, *torch.autograd.grad(y.square().sum(), list(net.parameters()))))
+            found.append((y, *torch.autograd.grad(y.square().sum(), list(net.parameters())), *head()))
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
