@@ -119,19 +119,20 @@ def test_a_prefix_that_is_not_recognised_runs_as_it_is():
         assert torch.equal(FrozenPrefix(backbone, 2, FAST)(x), backbone(x, 0, 2))
 
 
-def two_ways(freeze, speed, dtype=torch.float32, batch=16, **settings):
-    """Steps of the plain way and of another, on the same features."""
+def two_ways(freeze, speed, dtype=torch.float32, batch=16, size=32, **settings):
+    """Steps of the plain way and of another, on the same features of images of a size."""
     backbone = used_backbone().to(dtype)
     start = freeze_index(backbone, freeze)
     chosen = dataclasses.asdict(ProbeSettings(**settings))
     torch.manual_seed(0)
-    head = Head(2048, 10).to(dtype)
+    inputs = 128 * (size // 8) ** 2
+    head = Head(inputs, 10).to(dtype)
     made = []
     for way in (PLAIN_PROBE, speed):
         model = Probe(copy.deepcopy(backbone), start, copy.deepcopy(head), chosen["bn_affine"], False).train()
-        made.append((model, make_steps(model, chosen, 0, 2048, way)))
+        made.append((model, make_steps(model, chosen, 0, inputs, way)))
     with torch.no_grad():
-        features = backbone(images(64).to(dtype), 0, start)
+        features = backbone(images(64, size).to(dtype), 0, start)
     labels = torch.arange(64) % 10
 
     def advance(number):
@@ -167,6 +168,15 @@ def test_the_closed_form_is_autograds_gradient(freeze, dropout):
     made, advance = two_ways(freeze, speed, torch.float64, batch=4, dropout=dropout, bn_affine=True)
     for number in range(3):
         advance(number)
+    (plain, _), (fast, _) = made
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(fast.state_dict()[name], value, atol=1e-11, rtol=1e-11, msg=name)
+
+
+def test_dropout_leaves_what_stages_gave_as_it_was():
+    """Of one pixel an image's features are not copied to be flattened; their gradient wants them whole."""
+    made, advance = two_ways("conv1-3", ProbeSpeed(closed_head=True), torch.float64, size=8)
+    advance(0)
     (plain, _), (fast, _) = made
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(fast.state_dict()[name], value, atol=1e-11, rtol=1e-11, msg=name)
